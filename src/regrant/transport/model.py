@@ -1,0 +1,72 @@
+"""Requests, responses and time limits of the HTTP client, and the protocol that callers depend on.
+
+No I/O here; the implementation is `client.py`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator, Sequence
+from dataclasses import dataclass
+from typing import Protocol
+
+Headers = Sequence[tuple[bytes, bytes]]
+"""Header fields in order; names in lower case on responses."""
+
+
+@dataclass(frozen=True, slots=True)
+class Timeouts:
+    """Limits in seconds. `first_byte_s` runs from the last byte sent to the status line; `idle_s` between body bytes."""
+
+    connect_s: float = 10.0
+    first_byte_s: float = 120.0
+    idle_s: float = 120.0
+
+
+@dataclass(frozen=True, slots=True)
+class Request:
+    """One request. `Host`, `Content-Length` and `Connection` are set by the client; a caller's own are ignored."""
+
+    method: str
+    url: str
+    headers: Headers = ()
+    body: bytes = b""
+    timeouts: Timeouts = Timeouts()
+
+
+class Response(Protocol):
+    """A response whose head has arrived. The caller must read it to the end or close it."""
+
+    @property
+    def status(self) -> int: ...
+
+    @property
+    def headers(self) -> Headers: ...
+
+    def header(self, name: bytes) -> bytes | None:
+        """The first field of that lower-case name, or None."""
+        ...
+
+    def chunks(self) -> AsyncIterator[bytes]:
+        """The body as it arrives, unframed. Raises BodyCut or BodyIdle; a short body never ends cleanly."""
+        ...
+
+    async def read(self, limit: int) -> bytes:
+        """The whole body. Raises BodyTooLarge (and closes the connection) beyond `limit` bytes."""
+        ...
+
+    async def close(self) -> None:
+        """Give the response up; the connection is dropped unless its body was read to the end. Idempotent."""
+        ...
+
+
+class Transport(Protocol):
+    async def send(self, request: Request) -> Response:
+        """Write the request and return once the final response head has arrived.
+
+        Raises a TransportError; when the caller is cancelled the connection is closed at once.
+        """
+        ...
+
+    async def close(self) -> None:
+        """Close all connections. Idempotent."""
+        ...
