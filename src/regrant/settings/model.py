@@ -1,0 +1,145 @@
+"""The settings as the program reads them: typed, immutable, complete.
+
+Keys, defaults, ranges and help are in `table`; where a value comes from is decided in `loading`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+from regrant.secret import Secret
+
+
+@dataclass(frozen=True, slots=True)
+class Server:
+    host: str
+    port: int
+    workers: int
+    auth_mode: str
+    api_key: Secret
+    max_body_mb: int
+    trusted_proxies: tuple[str, ...]
+    allowed_hosts: tuple[str, ...]
+    allowed_origins: tuple[str, ...]
+    public_url: str
+
+
+@dataclass(frozen=True, slots=True)
+class OAuthClient:
+    client_id: str
+    client_secret: Secret
+    name: str
+
+
+@dataclass(frozen=True, slots=True)
+class Endpoints:
+    authorize: str
+    token: str
+    revoke: str
+    userinfo: str
+    gemini: str
+    vertex: str
+    cloudquotas: str
+    monitoring: str
+    serviceusage: str
+
+
+@dataclass(frozen=True, slots=True)
+class Google:
+    client_id: str
+    client_secret: Secret
+    project_id: str
+    upstream: str
+    location: str
+    idle_check_days: float
+    scopes: tuple[str, ...]
+    clients: tuple[OAuthClient, ...]
+    endpoints: Endpoints
+
+    def oauth_clients(self) -> dict[str, OAuthClient]:
+        """Every configured OAuth client by its id, the default one first; empty when none is configured."""
+        default = OAuthClient(self.client_id, self.client_secret, "default")
+        configured = (default, *self.clients) if self.client_id else self.clients
+        return {client.client_id: client for client in configured}
+
+
+@dataclass(frozen=True, slots=True)
+class Pool:
+    strategy: str
+    max_attempts: int
+    deadline_s: float
+    idle_s: float
+    connect_s: float
+    max_wait_s: float
+    rescue_s: float
+
+
+@dataclass(frozen=True, slots=True)
+class QuotaLimit:
+    """A limit that the owner knows; 0 means not known. `project_id` "" means every project."""
+
+    model: str
+    project_id: str
+    requests_per_minute: int
+    tokens_per_minute: int
+    requests_per_day: int
+
+
+@dataclass(frozen=True, slots=True)
+class Quota:
+    protection: bool
+    reserve: float
+    timezone: str
+    limits: tuple[QuotaLimit, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Models:
+    aliases: Mapping[str, str]
+    default: str
+    presets: bool
+
+
+@dataclass(frozen=True, slots=True)
+class Traffic:
+    keep_days: int
+    max_mb: int
+    record_bodies: bool
+
+
+@dataclass(frozen=True, slots=True)
+class Log:
+    level: str
+    format: str
+    file: bool
+
+
+@dataclass(frozen=True, slots=True)
+class Network:
+    proxy: Secret
+    ca_file: str
+
+
+@dataclass(frozen=True, slots=True)
+class Store:
+    url: Secret
+
+
+@dataclass(frozen=True, slots=True)
+class Notify:
+    webhooks: tuple[Secret, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Settings:
+    server: Server
+    google: Google
+    pool: Pool
+    quota: Quota
+    models: Models
+    traffic: Traffic
+    log: Log
+    network: Network
+    store: Store
+    notify: Notify

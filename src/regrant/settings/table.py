@@ -1,0 +1,319 @@
+"""The one table of settings: key, kind, default and help. Parsing, `config show`, CLI help and docs are made from it.
+
+The typed result is in `model`; precedence is in `loading`.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+from regrant.settings import addresses
+from regrant.settings.model import OAuthClient, QuotaLimit
+from regrant.settings.values import (
+    Choice,
+    Field,
+    Flag,
+    Kind,
+    ListOf,
+    Names,
+    Number,
+    Record,
+    SecretText,
+    Text,
+    Whole,
+)
+
+SECRET_WORD = SecretText("text without spaces", addresses.visible_text)
+WORD = Text("text without spaces", addresses.visible_text)
+FILLED_WORD = Text("text without spaces that is not empty", addresses.filled_visible_text)
+ENDPOINT = Text("an https:// address, or http:// to 127.0.0.0/8, ::1 or localhost", addresses.google_endpoint)
+COUNT = Whole(0, 1_000_000_000_000)
+
+OAUTH_CLIENT = Record(
+    OAuthClient,
+    {
+        "client_id": Field(FILLED_WORD),
+        "client_secret": Field(SECRET_WORD, ""),
+        "name": Field(Text("text", addresses.any_text), ""),
+    },
+)
+QUOTA_LIMIT = Record(
+    QuotaLimit,
+    {
+        "model": Field(FILLED_WORD),
+        "project_id": Field(WORD, ""),
+        "requests_per_minute": Field(COUNT, 0),
+        "tokens_per_minute": Field(COUNT, 0),
+        "requests_per_day": Field(COUNT, 0),
+    },
+)
+
+
+@dataclass(frozen=True, slots=True)
+class Setting:
+    """One row. `default` is written as in config.toml; `restart` marks what a running process cannot change."""
+
+    key: str
+    kind: Kind
+    default: Any
+    help: str
+    restart: bool = False
+
+    @property
+    def secret(self) -> bool:
+        return self.kind.secret
+
+    @property
+    def environment(self) -> str:
+        """The name of its environment variable."""
+        return "REGRANT_" + self.key.upper().replace(".", "__")
+
+
+SETTINGS: tuple[Setting, ...] = (
+    Setting(
+        "server.host",
+        Text("an IP address or a host name", addresses.listen_host),
+        "127.0.0.1",
+        "Address to listen on; 0.0.0.0 means every IPv4 network of the machine.",
+        restart=True,
+    ),
+    Setting(
+        "server.port", Whole(0, 65535), 8045, "TCP port to listen on; 0 takes any free one.", restart=True
+    ),
+    Setting("server.workers", Whole(1, 64), 1, "Number of processes that serve requests.", restart=True),
+    Setting(
+        "server.auth_mode",
+        Choice(("off", "strict", "all_except_health", "auto")),
+        "auto",
+        "Which routes need a client key: none, all, all but the health checks, or (auto) none while only this machine can connect.",
+    ),
+    Setting(
+        "server.api_key", SECRET_WORD, "", 'One more client key, beside those of keys.json; "" means none.'
+    ),
+    Setting(
+        "server.max_body_mb", Whole(1, 2048), 100, "Largest request body that is accepted, in megabytes."
+    ),
+    Setting(
+        "server.trusted_proxies",
+        ListOf(Text("an IP address or network", addresses.network)),
+        [],
+        "Addresses of reverse proxies whose X-Forwarded headers are believed.",
+    ),
+    Setting(
+        "server.allowed_hosts",
+        ListOf(Text("a host name without scheme and port", addresses.host_pattern)),
+        [],
+        "Host names, besides those of this machine, under which the gateway may be called; *.example.org means any name below.",
+    ),
+    Setting(
+        "server.allowed_origins",
+        ListOf(Text("an origin such as https://app.example.org", addresses.origin)),
+        [],
+        "Web pages, by their origin, that may call the gateway from a browser.",
+    ),
+    Setting(
+        "server.public_url",
+        Text('an http:// or https:// address, or ""', addresses.optional_web_address),
+        "",
+        "Address under which browsers reach this server, for links and sign-in; a trailing slash is dropped.",
+    ),
+    Setting("google.client_id", WORD, "", "Id of your own OAuth client (type Desktop app) at Google."),
+    Setting("google.client_secret", SECRET_WORD, "", "Secret of that OAuth client."),
+    Setting(
+        "google.project_id",
+        WORD,
+        "",
+        'Google Cloud project for new accounts; "" means the OAuth client\'s own project.',
+    ),
+    Setting(
+        "google.upstream",
+        Choice(("gemini", "vertex")),
+        "gemini",
+        "API that serves Gemini models for new accounts.",
+    ),
+    Setting(
+        "google.location",
+        Text('a location such as "global" or "europe-west1"', addresses.location),
+        "global",
+        "Vertex AI location for new accounts.",
+    ),
+    Setting(
+        "google.idle_check_days",
+        Number(0, 170),
+        7,
+        "Days after which an unused account is refreshed so that Google does not let its grant die; 0 never does.",
+    ),
+    Setting(
+        "google.scopes",
+        ListOf(FILLED_WORD),
+        [
+            "openid",
+            "email",
+            "https://www.googleapis.com/auth/cloud-platform",
+            "https://www.googleapis.com/auth/generative-language.retriever",
+        ],
+        "OAuth scopes that are asked for when an account signs in.",
+    ),
+    Setting(
+        "google.clients",
+        ListOf(OAUTH_CLIENT),
+        [],
+        "Further OAuth clients, one [[google.clients]] table each; accounts remember which one they signed in with.",
+    ),
+    Setting(
+        "google.endpoints.authorize",
+        ENDPOINT,
+        "https://accounts.google.com/o/oauth2/v2/auth",
+        "Address of Google's sign-in page; used as given, a trailing slash is dropped.",
+    ),
+    Setting(
+        "google.endpoints.token",
+        ENDPOINT,
+        "https://oauth2.googleapis.com/token",
+        "Address that exchanges and refreshes tokens; used as given, a trailing slash is dropped.",
+    ),
+    Setting(
+        "google.endpoints.revoke",
+        ENDPOINT,
+        "https://oauth2.googleapis.com/revoke",
+        "Address that revokes tokens; used as given, a trailing slash is dropped.",
+    ),
+    Setting(
+        "google.endpoints.userinfo",
+        ENDPOINT,
+        "https://openidconnect.googleapis.com/v1/userinfo",
+        "Address that tells whose account a token is; used as given, a trailing slash is dropped.",
+    ),
+    Setting(
+        "google.endpoints.gemini",
+        ENDPOINT,
+        "https://generativelanguage.googleapis.com",
+        "Base address of the Gemini API, before /v1beta/models/…; a trailing slash is dropped.",
+    ),
+    Setting(
+        "google.endpoints.vertex",
+        Text(ENDPOINT.what + ', with or without {location}, or ""', addresses.vertex_endpoint),
+        "",
+        'Base address of Vertex AI, {location} filled in; "" means Google\'s host for the location; a trailing slash is dropped.',
+    ),
+    Setting(
+        "google.endpoints.cloudquotas",
+        ENDPOINT,
+        "https://cloudquotas.googleapis.com",
+        "Base address of the Cloud Quotas API; a trailing slash is dropped.",
+    ),
+    Setting(
+        "google.endpoints.monitoring",
+        ENDPOINT,
+        "https://monitoring.googleapis.com",
+        "Base address of the Cloud Monitoring API; a trailing slash is dropped.",
+    ),
+    Setting(
+        "google.endpoints.serviceusage",
+        ENDPOINT,
+        "https://serviceusage.googleapis.com",
+        "Base address of the Service Usage API; a trailing slash is dropped.",
+    ),
+    Setting(
+        "pool.strategy",
+        Choice(("sticky", "round_robin")),
+        "sticky",
+        "How the account of a request is chosen: the one of the same conversation, or each in its turn.",
+    ),
+    Setting("pool.max_attempts", Whole(1, 100), 4, "Most calls to the model API for one request."),
+    Setting(
+        "pool.deadline_s", Number(1, 3600), 120, "Seconds until the first event of an answer must have come."
+    ),
+    Setting("pool.idle_s", Number(1, 3600), 120, "Seconds that an answer which has begun may pause."),
+    Setting("pool.connect_s", Number(0.1, 300), 10, "Seconds that connecting to Google may take."),
+    Setting(
+        "pool.max_wait_s", Number(0, 3600), 5, "Most seconds that a request waits for a cooling account."
+    ),
+    Setting(
+        "pool.rescue_s",
+        Number(0, 3600),
+        0,
+        "Seconds that requests wait for someone to sign in after the last usable account died; 0 does not wait.",
+    ),
+    Setting("quota.protection", Flag(), False, "Whether a part of every daily quota is held back."),
+    Setting(
+        "quota.reserve",
+        Number(0, 0.99),
+        0.10,
+        "Part of a quota that is held back, from 0 to 0.99 of the whole.",
+    ),
+    Setting(
+        "quota.timezone",
+        Text("a time zone name such as America/Los_Angeles", addresses.time_zone),
+        "America/Los_Angeles",
+        "Time zone in whose midnight daily quotas start anew.",
+    ),
+    Setting(
+        "quota.limits",
+        ListOf(QUOTA_LIMIT),
+        [],
+        "Limits that you know and Google does not tell, one [[quota.limits]] table each; 0 means not known.",
+    ),
+    Setting(
+        "models.aliases",
+        Names(),
+        {},
+        "Model names of your own, each with the model that serves it; * is a wildcard.",
+    ),
+    Setting("models.default", WORD, "", 'Model for names that nothing else matches; "" answers 404.'),
+    Setting(
+        "models.presets",
+        Flag(),
+        True,
+        "Whether well-known names of other vendors are served by the nearest Google model.",
+    ),
+    Setting("traffic.keep_days", Whole(1, 3650), 30, "Days that the traffic log is kept."),
+    Setting("traffic.max_mb", Whole(1, 1_000_000), 512, "Largest size of the traffic log, in megabytes."),
+    Setting(
+        "traffic.record_bodies", Flag(), False, "Whether the traffic log keeps what was asked and answered."
+    ),
+    Setting(
+        "log.level", Choice(("debug", "info", "warning", "error")), "info", "Least level that is logged."
+    ),
+    Setting(
+        "log.format",
+        Choice(("auto", "plain", "json")),
+        "auto",
+        "Form of the log on stderr; auto is plain on a terminal and JSON lines elsewhere.",
+    ),
+    Setting(
+        "log.file", Flag(), True, "Whether the log is also written to logs/regrant.log in the data folder."
+    ),
+    Setting(
+        "network.proxy",
+        SecretText(
+            'an address beginning with http://, https://, socks5:// or socks5h://, or ""',
+            addresses.proxy,
+            addresses.show_without_password,
+        ),
+        "",
+        'Proxy for everything that goes to Google; "" connects directly.',
+    ),
+    Setting(
+        "network.ca_file",
+        Text("a path", addresses.any_text),
+        "",
+        "PEM file of certificate authorities to trust besides the system's own.",
+    ),
+    Setting(
+        "store.url",
+        SecretText('"file:" or a postgresql:// address', addresses.store, addresses.show_without_password),
+        "file:",
+        "Where accounts and state are kept: the data folder, or a PostgreSQL database for several machines.",
+    ),
+    Setting(
+        "notify.webhooks",
+        ListOf(SecretText("an http:// or https:// address", addresses.webhook)),
+        [],
+        "Addresses that are told, by POST, when an account dies, recovers or needs you.",
+    ),
+)
+
+BY_KEY = {setting.key: setting for setting in SETTINGS}
+SECTIONS = frozenset(key.rsplit(".", depth)[0] for key in BY_KEY for depth in range(1, key.count(".") + 1))
