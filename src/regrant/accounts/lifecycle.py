@@ -1,0 +1,575 @@
+"""What may happen to an account, and what must follow.
+
+Rule 1: every rule about enabling, disabling and refreshing an account is in this file.
+Rule 2: this file performs nothing. It returns effects; `keeper.py` carries them out.
+
+Theory of operation. `step` takes an account as the keeper holds it, one event (a fact in the past tense) and the time,
+and returns the account after it with the effects. `Save`, `Admit` and `Evict` are computed by comparing before and
+after, so that no branch can forget them. A verdict about a grant (an answer of the token endpoint) names the `Flight`
+that asked for it; it counts only while the account still holds the grant of that flight: the same generation and the
+same refresh token. So a late `invalid_grant` cannot hit a re-added account, and a late success cannot overwrite a newer
+token. What a verdict of a dead flight may still do is nothing at all.
+
+Durable facts are in `Kept.account`; what lives only in this process (the flight, the back-off, the access token that
+Google refused) is beside it and never stored. Freshness is derived from the clock.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field, replace
+from typing import assert_never
+
+from msgspec.structs import replace as changed
+
+from regrant.accounts.diagnosis import DAY_S, diagnose, reason_text, scrub
+from regrant.accounts.model import (
+    Account,
+    Attention,
+    Disablement,
+    Freshness,
+    Pause,
+    Token,
+    jitter_share,
+    same_email,
+)
+from regrant.oauth.google import Granted, RefusalKind, Refused, Unavailable
+from regrant.secret import Secret
+
+FIRST_BACKOFF_S = 1.0
+MAX_BACKOFF_S = 300.0
+FAILING_AFTER_S = 600.0  # a refresh that has failed for so long is shown to the owner
+USED_RECENTLY_S = DAY_S
+
+
+@dataclass(frozen=True, slots=True)
+class Flight:
+    """One question to the token endpoint, and the grant that it is asked with."""
+
+    generation: int
+    refresh_token: Secret
+    started_at: float
+    explicit: bool = False
+    """A person asked for it (verify, re-add): allowed for a disabled account too."""
+
+
+@dataclass(frozen=True, slots=True)
+class Kept:
+    """An account with what only this process knows about it."""
+
+    account: Account
+    flight: Flight | None = None
+    rejected: Secret | None = None
+    """The access token that Google refused with 401 although it looked fresh."""
+    failures: int = 0
+    failing_since: float = 0.0
+    retry_at: float = 0.0
+    """No refresh before this time, after a failure that says nothing about the grant."""
+    recovering: bool = False
+    """`disabled` was taken back without proof; the recovery is announced when a refresh succeeds."""
+
+    def freshness(self, now: float) -> Freshness:
+        if self.rejected is not None and self.rejected == self.account.token.access_token:
+            return Freshness.EXPIRED
+        return self.account.freshness(now)
+
+
+@dataclass(frozen=True, slots=True)
+class TokenWanted:
+    """Somebody needs a token soon (stale) or now (expired); `explicit`: a person asks whether the grant lives."""
+
+    explicit: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class RefreshAnswered:
+    """The token endpoint answered the flight. `jitter` is a random number from 0 to 1."""
+
+    flight: Flight
+    answer: Granted | Refused | Unavailable
+    jitter: float = 0.5
+
+
+@dataclass(frozen=True, slots=True)
+class FlightAbandoned:
+    """The flight ended without an answer of its own: another process had one, or the grant was replaced."""
+
+    flight: Flight
+
+
+@dataclass(frozen=True, slots=True)
+class TokenRejected:
+    """The model API answered 401 to this access token."""
+
+    access_token: Secret
+
+
+@dataclass(frozen=True, slots=True)
+class Identity:
+    email: str
+    sub: str = ""
+    name: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Reauthorized:
+    """A new grant for this account, proven alive: the owner signed in again or gave a refresh token that works."""
+
+    token: Token
+    identity: Identity
+    client_id: str
+    client_secret: Secret = field(default_factory=Secret)
+
+
+@dataclass(frozen=True, slots=True)
+class AccessTokenSupplied:
+    """The owner gave an access token alone: it serves for its time, and the grant behind it is asked at once."""
+
+    token: Token
+
+
+@dataclass(frozen=True, slots=True)
+class Paused:
+    reason: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Resumed:
+    pass
+
+
+@dataclass(frozen=True, slots=True)
+class Edited:
+    """New values for `label`, `project_id`, `upstream` or `location`."""
+
+    changes: Mapping[str, str]
+
+
+@dataclass(frozen=True, slots=True)
+class AttentionRaised:
+    code: str
+    message: str
+    url: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Served:
+    """The model API accepted a request with this account."""
+
+
+@dataclass(frozen=True, slots=True)
+class Observed:
+    """The stored record is this now: another process wrote it, or a person edited it."""
+
+    account: Account
+
+
+Event = (
+    TokenWanted
+    | RefreshAnswered
+    | FlightAbandoned
+    | TokenRejected
+    | Reauthorized
+    | AccessTokenSupplied
+    | Paused
+    | Resumed
+    | Edited
+    | AttentionRaised
+    | Served
+    | Observed
+)
+
+
+@dataclass(frozen=True, slots=True)
+class Save:
+    """Store the account durably."""
+
+
+@dataclass(frozen=True, slots=True)
+class Admit:
+    """The account may be chosen from now on."""
+
+
+@dataclass(frozen=True, slots=True)
+class Evict:
+    """The account may not be chosen from now on, whether or not it can be stored."""
+
+
+@dataclass(frozen=True, slots=True)
+class StartRefresh:
+    flight: Flight
+
+
+@dataclass(frozen=True, slots=True)
+class Notify:
+    """Something that people are told. `event` is a stable name; `detail` is free of secrets."""
+
+    event: str
+    detail: str = ""
+
+
+Effect = Save | Admit | Evict | StartRefresh | Notify
+
+
+def step(kept: Kept, event: Event, now: float) -> tuple[Kept, tuple[Effect, ...]]:
+    """The account after the event, and what must be done. `now` is in unix seconds."""
+    after, effects = _apply(kept, event, now)
+    if not isinstance(event, Observed) or after.account != event.account:
+        effects = (*_durable(kept.account, after.account), *effects)
+    return after, (*_membership(kept.account, after.account), *effects)
+
+
+def _durable(before: Account, after: Account) -> tuple[Effect, ...]:
+    return () if before == after else (Save(),)
+
+
+def _membership(before: Account, after: Account) -> tuple[Effect, ...]:
+    if before.in_pool == after.in_pool:
+        return ()
+    return (Admit(),) if after.in_pool else (Evict(),)
+
+
+def _apply(kept: Kept, event: Event, now: float) -> tuple[Kept, tuple[Effect, ...]]:
+    match event:
+        case TokenWanted():
+            return _want(kept, event, now)
+        case RefreshAnswered():
+            return _answered(kept, event, now)
+        case FlightAbandoned():
+            return _landed(kept, event.flight), ()
+        case TokenRejected():
+            held = event.access_token == kept.account.token.access_token
+            return (replace(kept, rejected=event.access_token) if held else kept), ()
+        case Reauthorized():
+            return _reauthorized(kept, event, now)
+        case AccessTokenSupplied():
+            return _supplied(kept, event, now)
+        case Observed():
+            return _observed(kept, event.account, now)
+        case AttentionRaised():
+            return _attention(kept, event.code, event.message, event.url, now)
+        case Served():
+            return _served(kept, now)
+        case Paused() | Resumed() | Edited():
+            return replace(kept, account=_by_owner(kept.account, event, now)), ()
+        case _:
+            assert_never(event)
+
+
+def _want(kept: Kept, event: TokenWanted, now: float) -> tuple[Kept, tuple[Effect, ...]]:
+    if kept.flight is not None or not kept.account.token.refresh_token:
+        return kept, ()
+    if not event.explicit:
+        wanted = kept.account.disabled is None and kept.freshness(now) is not Freshness.FRESH
+        if not wanted or now < kept.retry_at:
+            return kept, ()
+    return _start(kept, now, explicit=event.explicit)
+
+
+def _start(kept: Kept, now: float, *, explicit: bool) -> tuple[Kept, tuple[Effect, ...]]:
+    account = kept.account
+    flight = Flight(account.generation, account.token.refresh_token, now, explicit)
+    return replace(kept, flight=flight), (StartRefresh(flight),)
+
+
+def _landed(kept: Kept, flight: Flight) -> Kept:
+    return replace(kept, flight=None) if kept.flight == flight else kept
+
+
+def current(account: Account, flight: Flight) -> bool:
+    """Whether a verdict of that flight is about the grant that the account holds (compare and set)."""
+    return account.generation == flight.generation and account.token.refresh_token == flight.refresh_token
+
+
+def _answered(kept: Kept, event: RefreshAnswered, now: float) -> tuple[Kept, tuple[Effect, ...]]:
+    landed = _landed(kept, event.flight)
+    if not current(kept.account, event.flight):
+        return landed, ()
+    match event.answer:
+        case Granted() as granted:
+            return _refreshed(landed, event.flight, granted, now)
+        case Refused(kind=RefusalKind.invalid_grant) as refused:
+            return _died(landed, refused, now)
+        case Refused() as refused:
+            return _refused(landed, refused, event.jitter, now)
+        case Unavailable() as unavailable:
+            return _unavailable(landed, unavailable, event.jitter, now)
+        case _:
+            assert_never(event.answer)
+
+
+def _refreshed(kept: Kept, flight: Flight, granted: Granted, now: float) -> tuple[Kept, tuple[Effect, ...]]:
+    account = kept.account
+    if account.last_refresh_at > flight.started_at:
+        return kept, ()  # another process stored a newer token after this flight had begun
+    recovered = account.disabled is not None or kept.recovering
+    calm = account.attention is None or not (
+        account.attention.about_refresh or account.attention.code == "scope_missing"
+    )
+    account = changed(
+        account,
+        token=merge_token(account.token, granted, now),
+        disabled=None,
+        attention=account.attention if calm else None,
+        verified=True,
+        last_refresh_at=int(now),
+    )
+    kept = replace(
+        kept, account=account, rejected=None, failures=0, failing_since=0.0, retry_at=0.0, recovering=False
+    )
+    if recovered:
+        return replace(kept, account=account.with_event(now, "recovered", "the grant is alive")), (
+            Notify("recovered"),
+        )
+    return kept, ()
+
+
+def merge_token(token: Token, granted: Granted, now: float) -> Token:
+    """The token after a successful answer; what the answer leaves out stays."""
+    lifetime = granted.refresh_token_lifetime_s
+    return changed(
+        token,
+        refresh_token=granted.refresh_token or token.refresh_token,
+        access_token=granted.access_token,
+        expiry_timestamp=int(now + granted.lifetime_s),
+        expires_in=max(1, int(granted.lifetime_s)),
+        token_type=granted.token_type,
+        scope=granted.scope or token.scope,
+        refresh_token_expires_at=token.refresh_token_expires_at if lifetime is None else int(now + lifetime),
+    )
+
+
+def _died(kept: Kept, refused: Refused, now: float) -> tuple[Kept, tuple[Effect, ...]]:
+    account = kept.account
+    reason = reason_text(refused, account.secrets)
+    told = (Notify("refresh_failed", reason),)
+    if account.disabled is not None:
+        return kept, told  # asked on a person's word, and still dead: the first date and reason stand
+    cause = diagnose(account, refused, now)
+    dead = changed(account, disabled=Disablement(at=int(now), reason=reason, cause=cause))
+    dead = dead.with_event(now, "disabled", f"{cause}: {reason}"[:300])
+    return replace(kept, account=dead, rejected=None, retry_at=0.0, recovering=False), (
+        *told,
+        Notify("disabled", cause),
+    )
+
+
+_REFUSALS = {
+    RefusalKind.client_broken: (
+        "client_broken",
+        "Google refuses the OAuth client: {error}. Check its id and secret.",
+    ),
+    RefusalKind.wrong_client: (
+        "wrong_client",
+        "The grant was given to another OAuth client than {client}. Sign in again with this one, or configure that one.",
+    ),
+    RefusalKind.admin_policy: (
+        "admin_policy",
+        "An administrator's policy refuses access: {error}. Ask the administrator to allow the OAuth app.",
+    ),
+    RefusalKind.scope: (
+        "scope_missing",
+        "The grant lacks a scope: {error}. Sign in again and tick every box.",
+    ),
+    RefusalKind.bad_request: ("refresh_failing", "Google does not accept the refresh request: {error}."),
+}
+
+
+def _refused(kept: Kept, refused: Refused, jitter: float, now: float) -> tuple[Kept, tuple[Effect, ...]]:
+    error = scrub(": ".join(filter(None, (refused.error, refused.description))), kept.account.secrets)
+    code, sentence = _REFUSALS[refused.kind]
+    kept = _backed_off(kept, None, jitter, now)
+    kept, told = _attention(
+        kept, code, sentence.format(error=error, client=kept.account.client_id or "the default"), "", now
+    )
+    return kept, (Notify("refresh_failed", error), *told)
+
+
+def _unavailable(
+    kept: Kept, answer: Unavailable, jitter: float, now: float
+) -> tuple[Kept, tuple[Effect, ...]]:
+    kept = _backed_off(kept, answer.retry_after_s, jitter, now)
+    reason = scrub(answer.reason, kept.account.secrets)
+    told: tuple[Effect, ...] = (Notify("refresh_failed", reason),)
+    if now - kept.failing_since >= FAILING_AFTER_S and kept.account.attention is None:
+        kept, raised = _attention(
+            kept, "refresh_failing", f"Refreshing has failed for a while: {reason}", "", now
+        )
+        told += raised
+    return kept, told
+
+
+def _backed_off(kept: Kept, told_s: float | None, jitter: float, now: float) -> Kept:
+    wait_s = min(MAX_BACKOFF_S, FIRST_BACKOFF_S * 2**kept.failures) * (0.8 + 0.4 * jitter)
+    return replace(
+        kept,
+        failures=min(kept.failures + 1, 20),
+        failing_since=kept.failing_since or now,
+        retry_at=now + max(wait_s, min(told_s or 0.0, MAX_BACKOFF_S)),
+    )
+
+
+def _attention(kept: Kept, code: str, message: str, url: str, now: float) -> tuple[Kept, tuple[Effect, ...]]:
+    old = kept.account.attention
+    if old is not None and (old.code, old.message, old.url) == (code, message, url):
+        return kept, ()
+    since = old.since if old is not None and old.code == code else int(now)
+    account = changed(kept.account, attention=Attention(code=code, message=message, url=url, since=since))
+    if old is not None and old.code == code:
+        return replace(kept, account=account), ()
+    return replace(kept, account=account.with_event(now, "attention", code)), (Notify("attention", code),)
+
+
+def _served(kept: Kept, now: float) -> tuple[Kept, tuple[Effect, ...]]:
+    account = changed(kept.account, last_used_at=int(now))
+    if account.attention is None or account.attention.about_refresh:
+        return replace(kept, account=account), ()
+    code = account.attention.code
+    account = changed(account, attention=None).with_event(now, "attention_ended", code)
+    return replace(kept, account=account), (Notify("attention_ended", code),)
+
+
+def _reauthorized(kept: Kept, event: Reauthorized, now: float) -> tuple[Kept, tuple[Effect, ...]]:
+    before = kept.account
+    account = changed(
+        before,
+        token=changed(event.token, unknown=before.token.unknown),
+        generation=before.generation + 1,
+        client_id=event.client_id,
+        client_secret=event.client_secret,
+        disabled=None,
+        attention=None,
+        verified=True,
+        last_refresh_at=int(now),
+        email=event.identity.email,
+        sub=event.identity.sub or before.sub,
+        name=event.identity.name or before.name,
+    )
+    if (
+        event.identity.sub
+        and before.sub
+        and event.identity.sub != before.sub
+        and same_email(event.identity.email, before.email)
+    ):
+        account = account.with_event(
+            now, "recreated", "the same e-mail belongs to another Google account now"
+        )
+    if not same_email(event.identity.email, before.email):
+        account = account.with_event(now, "email_changed", f"was {before.email}")
+    if before.disabled is not None:
+        account = account.with_event(now, "recovered", "a new grant")
+        return Kept(account=account), (Notify("recovered"),)
+    return Kept(account=account.with_event(now, "reauthorized")), (Notify("reauthorized"),)
+
+
+def _supplied(kept: Kept, event: AccessTokenSupplied, now: float) -> tuple[Kept, tuple[Effect, ...]]:
+    before = kept.account
+    given = event.token
+    token = changed(
+        before.token,
+        access_token=given.access_token,
+        expiry_timestamp=given.expiry_timestamp,
+        expires_in=given.expires_in,
+        token_type=given.token_type,
+    )
+    account = changed(before, token=token, disabled=None, verified=False)
+    account = account.with_event(
+        now, "access_token_supplied", "not verified: the refresh token is still the old one"
+    )
+    kept = replace(
+        kept, account=account, flight=None, rejected=None, failures=0, failing_since=0.0, retry_at=0.0
+    )
+    return _start(kept, now, explicit=True)
+
+
+def _by_owner(account: Account, event: Paused | Resumed | Edited, now: float) -> Account:
+    match event:
+        case Paused():
+            if account.paused is not None and account.paused.reason == event.reason:
+                return account
+            return changed(account, paused=Pause(at=int(now), reason=event.reason)).with_event(
+                now, "paused", event.reason
+            )
+        case Resumed():
+            return (
+                account
+                if account.paused is None
+                else changed(account, paused=None).with_event(now, "resumed")
+            )
+        case Edited():
+            new = {key: value for key, value in event.changes.items() if getattr(account, key) != value}
+            return (
+                changed(account, **new).with_event(now, "edited", ", ".join(sorted(new))) if new else account
+            )
+        case _:
+            assert_never(event)
+
+
+def _observed(kept: Kept, stored: Account, now: float) -> tuple[Kept, tuple[Effect, ...]]:
+    before = kept.account
+    if stored == before:
+        return kept, ()
+    stored = changed(stored, last_used_at=max(stored.last_used_at, before.last_used_at))
+    if _grant_edited_by_hand(before, stored):
+        return _edited_grant(stored, now)
+    same_grant = (
+        stored.generation == before.generation and stored.token.refresh_token == before.token.refresh_token
+    )
+    token_moved = not same_grant or stored.token.access_token != before.token.access_token
+    kept = (
+        replace(kept, account=stored)
+        if not token_moved
+        else Kept(account=stored, flight=kept.flight if same_grant else None, recovering=kept.recovering)
+    )
+    return _noticed_recovery(
+        kept, before, now, proven=token_moved or stored.last_refresh_at != before.last_refresh_at
+    )
+
+
+def _noticed_recovery(
+    kept: Kept, before: Account, now: float, *, proven: bool
+) -> tuple[Kept, tuple[Effect, ...]]:
+    account = kept.account
+    if account.disabled is not None:
+        return replace(kept, recovering=False), ()
+    if before.disabled is not None and not proven:
+        # The owner removed `disabled` by hand: taken at his word, and Google is asked once.
+        kept = replace(kept, recovering=True)
+        return (kept, ()) if kept.flight is not None else _start(kept, now, explicit=True)
+    recovering = before.disabled is not None or kept.recovering
+    if recovering and account.verified and proven:
+        return replace(kept, recovering=False), (Notify("recovered"),)
+    return replace(kept, recovering=recovering), ()
+
+
+def _grant_edited_by_hand(before: Account, stored: Account) -> bool:
+    """Regrant itself moves `revision` on whenever it stores a refresh token, and `generation` with a new grant."""
+    replaced = (
+        stored.token.refresh_token != before.token.refresh_token and stored.generation == before.generation
+    )
+    untouched = stored.revision == before.revision
+    still_dead = before.disabled is not None and stored.disabled is not None
+    return replaced and bool(stored.token.refresh_token) and (untouched or still_dead)
+
+
+def _edited_grant(stored: Account, now: float) -> tuple[Kept, tuple[Effect, ...]]:
+    account = changed(stored, generation=stored.generation + 1, disabled=None, verified=False)
+    account = account.with_event(now, "edited", "a new refresh token in the file")
+    return _start(Kept(account=account, recovering=True), now, explicit=True)
+
+
+def next_refresh_at(kept: Kept, now: float, *, idle_check_s: float, since: float) -> float | None:
+    """The unix second at which a refresh nobody asked for is due; None while one runs or none may.
+
+    Accounts used in the last 24 hours are refreshed ahead of expiry. The others are asked once in `idle_check_s`, so
+    that no grant dies of six months without use; `since` stands in where a record does not say when it was last asked.
+    """
+    account = kept.account
+    if account.disabled is not None or kept.flight is not None or not account.token.refresh_token:
+        return None
+    used_recently = account.in_pool and now - account.last_used_at < USED_RECENTLY_S
+    if used_recently and kept.freshness(now) is not Freshness.FRESH:
+        return max(now, kept.retry_at)
+    asked_at = max(account.last_refresh_at, account.created_at) or since
+    from_idle = asked_at + idle_check_s * jitter_share(account.id, account.generation)
+    return max(from_idle, kept.retry_at)
