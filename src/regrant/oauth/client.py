@@ -9,7 +9,6 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
-from ipaddress import ip_address
 from typing import Protocol, TypeVar
 from urllib.parse import urlsplit
 
@@ -36,6 +35,7 @@ from regrant.oauth.google import (
 )
 from regrant.oauth.wire import one_line, usable_token
 from regrant.secret import Secret
+from regrant.settings.addresses import google_endpoint, show_without_password
 from regrant.transport.model import Request, Timeouts, Transport
 
 MAX_ANSWER_BYTES = 64 * 1024
@@ -142,29 +142,10 @@ class GoogleOAuth:
 
 
 def url_problem(url: str) -> str | None:
-    """Why no credential may be sent to `url`, as a sentence; None when it is fine.
-
-    Fine is `https`, and `http` to a loopback address (`127.0.0.0/8`, `::1`, `localhost`).
-    """
-    try:
-        parts = urlsplit(url)
-        host = parts.hostname or ""
-    except ValueError:
-        return "the endpoint in the settings is not a URL"
-    if parts.scheme == "https" and host:
+    """Why no credential may be sent to `url`, as a sentence; None when it is fine. The rule itself is the settings'."""
+    if google_endpoint(url):
         return None
-    if parts.scheme == "http" and _loopback(host):
-        return None
-    return f"the endpoint {parts.scheme}://{host} is refused: use https (http is for loopback addresses only)"
-
-
-def _loopback(host: str) -> bool:
-    if host == "localhost":
-        return True
-    try:
-        return ip_address(host).is_loopback
-    except ValueError:
-        return False
+    return f"no credential is sent to {show_without_password(url)}: use https (http is for this machine's loopback only)"
 
 
 def _read(
