@@ -2,6 +2,7 @@
 
 RegrantError
 |-- SettingsError            the operator's settings; every problem at once
+|-- UnsendableRequest        an outgoing request is malformed (URL, method, line break in a field); nothing was sent
 |-- TransportError           talking HTTP to an upstream failed
 |   |-- ConnectFailed        nothing was sent: DNS, refused, TLS handshake, proxy
 |   |   |-- CertificateRefused   the peer's certificate is not trusted
@@ -31,6 +32,10 @@ class SettingsError(RegrantError):
     def __init__(self, problems: Sequence[str]) -> None:
         super().__init__("\n".join(problems))
         self.problems = tuple(problems)
+
+
+class UnsendableRequest(RegrantError, ValueError):
+    """The caller's request must not be written: it could inject a line, or names no host. Quotes no value."""
 
 
 class TransportError(RegrantError):

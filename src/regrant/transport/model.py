@@ -15,7 +15,12 @@ Headers = Sequence[tuple[bytes, bytes]]
 
 @dataclass(frozen=True, slots=True)
 class Timeouts:
-    """Limits in seconds. `first_byte_s` runs from the last byte sent to the status line; `idle_s` between body bytes."""
+    """Limits in seconds.
+
+    `connect_s` covers all that comes before the request: waiting for a free connection, DNS, TCP, proxy and TLS.
+    `first_byte_s` runs from the last byte sent to the end of the final head; 1xx answers do not extend it.
+    `idle_s` runs while somebody waits for the next body bytes, in either direction.
+    """
 
     connect_s: float = 10.0
     first_byte_s: float = 120.0
@@ -24,7 +29,11 @@ class Timeouts:
 
 @dataclass(frozen=True, slots=True)
 class Request:
-    """One request. `Host`, `Content-Length` and `Connection` are set by the client; a caller's own are ignored."""
+    """One request.
+
+    `Host` and all that concerns framing or the connection is set by the client; a caller's own are ignored.
+    A `User-Agent` of the caller replaces the client's.
+    """
 
     method: str
     url: str
@@ -47,7 +56,10 @@ class Response(Protocol):
         ...
 
     def chunks(self) -> AsyncIterator[bytes]:
-        """The body as it arrives, unframed. Raises BodyCut or BodyIdle; a short body never ends cleanly."""
+        """The body as it arrives, unframed, for one reader. Raises BodyCut or BodyIdle; a short body never ends cleanly.
+
+        When the reader is cancelled the connection is closed at once.
+        """
         ...
 
     async def read(self, limit: int) -> bytes:
@@ -63,7 +75,9 @@ class Transport(Protocol):
     async def send(self, request: Request) -> Response:
         """Write the request and return once the final response head has arrived.
 
-        Raises a TransportError; when the caller is cancelled the connection is closed at once.
+        Redirects are not followed and bodies are not decompressed.
+
+        Raises a TransportError, or UnsendableRequest for a malformed request; when the caller is cancelled the connection is closed at once.
         """
         ...
 

@@ -1,0 +1,92 @@
+"""The HTTP/1.1 client: one pool of connections per origin, one attempt per `send`.
+
+A request is never sent twice. An idle connection is thrown away unused when it was closed, or has received anything,
+since its last answer; that is the only case in which another connection takes over, and no byte has been written then. Once
+bytes went out on a connection that turns out to be dead, ResetBeforeAnswer is raised even if no answer byte came,
+because the peer may have acted on them: whether to ask again is the caller's decision.
+
+Heads are `head.py` and `parser.py`, the exchange is `answer.py`, connections are `connection.py`, `pool.py` and
+`dial.py`, the way through a proxy is `proxy.py`.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import ssl
+
+from regrant.errors import ConnectFailed
+from regrant.transport.answer import Answer
+from regrant.transport.connection import Connection
+from regrant.transport.dial import dial
+from regrant.transport.head import check_agent, encode_head
+from regrant.transport.model import Request, Response
+from regrant.transport.pool import Pool
+from regrant.transport.proxy import Route, find_route, parse_proxy, proxy_refusal
+from regrant.transport.tls import client_context
+from regrant.transport.url import Origin, parse_url
+
+
+class HttpClient:
+    """Implements `Transport`. Belongs to one event loop.
+
+    `ca_file` (PEM) is trusted in addition to the system's CAs. `proxy` is `http://[user:password@]host:port` or
+    empty; this machine is always reached directly. Raises SettingsError when one of them cannot be used.
+    """
+
+    def __init__(
+        self,
+        *,
+        user_agent: str,
+        ca_file: str = "",
+        proxy: str = "",
+        max_connections_per_origin: int = 2048,
+        keepalive_s: float = 60.0,  # Google's front ends keep idle connections for four minutes
+    ) -> None:
+        self._agent_line = check_agent(user_agent)
+        self._ca_file = ca_file
+        self._context = client_context(ca_file) if ca_file else None
+        self._proxy = parse_proxy(proxy)
+        self._limit = max_connections_per_origin
+        self._keepalive_s = keepalive_s
+        self._origins: dict[Origin, tuple[Route, Pool]] = {}
+        self._closed = False
+
+    async def send(self, request: Request) -> Response:
+        origin, target = parse_url(request.url)
+        known = self._origins.get(origin)
+        route, pool = known if known is not None else self._add_origin(origin)
+        target = route.target_prefix + target
+        head = encode_head(request, target, fixed=route.fixed, agent_line=self._agent_line)
+        connection = pool.take()
+        if connection is None:
+            connection = await pool.acquire(request.timeouts.connect_s)
+        answer = Answer(asyncio.get_running_loop(), connection, request, origin.host)
+        await answer.exchange(head)
+        if answer.status == 407 and route.target_prefix:
+            await answer.close()
+            raise proxy_refusal(407)
+        return answer
+
+    async def close(self) -> None:
+        self._closed = True
+        await asyncio.gather(*(pool.close() for _, pool in self._origins.values()))
+
+    def _add_origin(self, origin: Origin) -> tuple[Route, Pool]:
+        if self._closed:
+            raise ConnectFailed("the HTTP client is closed")
+        route = find_route(origin, self._proxy)
+
+        async def open_connection(pool: Pool) -> Connection:
+            loop = asyncio.get_running_loop()
+            context = self._tls() if origin.secure else None
+            return await dial(route, lambda: Connection(loop, pool), context)
+
+        pool = Pool(open_connection, limit=self._limit, keepalive_s=self._keepalive_s)
+        self._origins[origin] = route, pool
+        return route, pool
+
+    def _tls(self) -> ssl.SSLContext:
+        """Made on first use: reading the system's CAs takes tens of milliseconds."""
+        if self._context is None:
+            self._context = client_context(self._ca_file)
+        return self._context
