@@ -281,6 +281,18 @@ def current(account: Account, flight: Flight) -> bool:
     return account.generation == flight.generation and account.token.refresh_token == flight.refresh_token
 
 
+def overtaken(kept: Kept, flight: Flight, stored: Account) -> bool:
+    """Whether the stored account already answers the flight, so that Google need not be asked.
+
+    Judged once the flight holds the refresh lock: another process may have refreshed, replaced or buried the grant.
+    """
+    if not current(stored, flight) or stored.token.access_token != kept.account.token.access_token:
+        return True
+    if stored.disabled is None:
+        return False
+    return not flight.explicit or stored.disabled != kept.account.disabled
+
+
 def _answered(kept: Kept, event: RefreshAnswered, now: float) -> tuple[Kept, tuple[Effect, ...]]:
     landed = _landed(kept, event.flight)
     if not current(kept.account, event.flight):

@@ -145,7 +145,8 @@ class Account(msgspec.Struct, frozen=True, kw_only=True):
         lifetime = self.token.expires_in
         if not self.token.access_token or left < min(60.0, lifetime / 10):
             return Freshness.EXPIRED
-        if left < min(600.0, lifetime / 4) * jitter_share(self.id, self.generation):
+        ahead_s = min(600.0, lifetime / 4)
+        if left < ahead_s and left < ahead_s * jitter_share(self.id, self.generation):
             return Freshness.STALE
         return Freshness.FRESH
 

@@ -1,0 +1,46 @@
+"""One account in this process, and how a refresh of it ended. Values only; the keeper changes them."""
+
+from __future__ import annotations
+
+import asyncio
+from dataclasses import dataclass, field
+
+from regrant.accounts.lifecycle import Event, Kept
+from regrant.accounts.model import Account
+from regrant.accounts.store import Corrupt
+from regrant.oauth.google import Granted, RefusalKind, Refused, Unavailable
+
+
+@dataclass(frozen=True, slots=True)
+class Landing:
+    """How a flight ended. `answer` is None when Google was not asked: the store knew better."""
+
+    answer: Granted | Refused | Unavailable | None
+
+    @property
+    def dead(self) -> bool:
+        return isinstance(self.answer, Refused) and self.answer.kind is RefusalKind.invalid_grant
+
+
+@dataclass(slots=True)
+class Entry:
+    """`stored` is the record as last read or written; `pending` has happened and is not stored yet."""
+
+    kept: Kept
+    stored: Account
+    lock: asyncio.Lock = field(default_factory=asyncio.Lock)
+    pending: list[Event] = field(default_factory=list)
+    problem: str = ""
+    """Why the last write failed; "" when all is stored."""
+    corrupt: Corrupt | None = None
+    """The record became unreadable; the last good state stays in service."""
+    landing: asyncio.Future[Landing] | None = None
+    """Done when the flight's waiters may go on."""
+
+    @property
+    def account(self) -> Account:
+        return self.kept.account
+
+    @property
+    def persisted(self) -> bool:
+        return not self.pending

@@ -1,0 +1,474 @@
+"""Keeps the accounts: the only writer of accounts, and the shell around `lifecycle.step`.
+
+Events of one account are handled one after another under its lock. A durable change is a transaction of the store: the
+stored record is read again, what others did to it is taken in first (`Observed`), then the event is applied, so that a
+verdict meets the grant that is stored now and not the one in memory. An eviction does not wait for the disk: the
+account leaves the pool first, and a write that fails is repeated until it succeeds. Refreshes run in tasks of their own
+(`flights.py`); a caller that goes away does not cancel one. Adding accounts is `enrolment.py`.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterable
+from dataclasses import replace
+from typing import Protocol
+
+from regrant import logs
+from regrant.accounts import notices
+from regrant.accounts.entry import Entry, Landing
+from regrant.accounts.flights import Flights, RefreshRunner
+from regrant.accounts.lifecycle import (
+    Admit,
+    AttentionRaised,
+    Effect,
+    Event,
+    Evict,
+    Flight,
+    Kept,
+    Notify,
+    Observed,
+    Save,
+    Served,
+    StartRefresh,
+    TokenRejected,
+    TokenWanted,
+    next_refresh_at,
+    step,
+)
+from regrant.accounts.model import Account, Freshness, same_email
+from regrant.accounts.store import AccountStore, Corrupt, StoreError
+from regrant.clock import Clock
+from regrant.errors import RegrantError
+from regrant.oauth.google import Granted
+from regrant.secret import Secret
+
+RETRY_WRITE_S = (0.25, 0.5, 1.0, 2.0, 5.0)
+USED_FLUSH_S = 900.0  # how stale `last_used_at` on disk may be; it only steers refreshing ahead
+BACKGROUND_FLIGHTS = 8
+MAX_TURNS = 5  # how often a grant may be replaced under one waiting caller
+log = logs.get("accounts")
+
+
+class AccountUnusable(RegrantError):
+    """No access token can be had from this account now. `why` is one of gone, disabled, paused, attention, refused, away."""
+
+    def __init__(self, account_id: str, why: str, retry_at: float = 0.0) -> None:
+        super().__init__(f"account {account_id} cannot serve now: {why}")
+        self.account_id = account_id
+        self.why = why
+        self.retry_at = retry_at
+
+
+class Listener(Protocol):
+    """Whoever follows the accounts: the pool, the console's event stream, metrics. Must not block or raise."""
+
+    def account_changed(self, account_id: str, entry: Entry | None) -> None:
+        """The account is this now; None: it is gone."""
+        ...
+
+    def account_notice(self, account: Account, notice: Notify) -> None: ...
+
+
+class Keeper:
+    def __init__(
+        self,
+        store: AccountStore,
+        refresher: RefreshRunner,
+        *,
+        clock: Clock,
+        idle_check_s: Callable[[], float],
+        remember_death: Callable[[Account], None] = lambda _: None,
+    ) -> None:
+        self.store = store
+        self.clock = clock
+        self._idle_check_s = idle_check_s
+        self._remember_death = remember_death
+        self._entries: dict[str, Entry] = {}
+        self._corrupt: dict[str, Corrupt] = {}
+        self._in_pool: set[str] = set()
+        self._listeners: list[Listener] = []
+        self._flights = Flights(self, refresher)
+        self._tasks: set[asyncio.Task[None]] = set()
+        self._started_at = 0.0
+
+    # -- reading ---------------------------------------------------------------------------------------------------
+
+    def entries(self) -> list[Entry]:
+        return list(self._entries.values())
+
+    def corrupt(self) -> list[Corrupt]:
+        in_service = [entry.corrupt for entry in self._entries.values() if entry.corrupt is not None]
+        return [*self._corrupt.values(), *in_service]
+
+    def entry(self, account_id: str) -> Entry | None:
+        return self._entries.get(account_id)
+
+    def find(self, email: str) -> Entry | None:
+        return next(
+            (entry for entry in self._entries.values() if same_email(entry.account.email, email)), None
+        )
+
+    def listen(self, listener: Listener) -> None:
+        self._listeners.append(listener)
+
+    # -- the life of the keeper ------------------------------------------------------------------------------------
+
+    async def load(self) -> None:
+        """Read all accounts; the others are told once, as a whole."""
+        self._started_at = self.clock.now()
+        records = await asyncio.to_thread(self.store.load_all)
+        for corrupt in records.corrupt.values():
+            self._note_corrupt(corrupt)
+        for account in records.accounts.values():
+            self._enter(account)
+
+    async def start(self) -> None:
+        """Load, then follow the store and refresh ahead of time until `close`."""
+        changes = self.store.changes()
+        await anext(changes)
+        await self.load()
+        self.spawn(self._follow(changes), "follow the account store")
+        self.spawn(self._keep_ahead(), "refresh ahead of expiry")
+
+    async def close(self) -> None:
+        """Stop following. Refreshes in flight are waited for: a rotated token must not be lost."""
+        await self._flights.drain()
+        for task in list(self._tasks):
+            task.cancel()
+        await asyncio.gather(*self._tasks, return_exceptions=True)
+        for entry in self.entries():
+            if entry.account.last_used_at > entry.stored.last_used_at:
+                await self._record_use(entry)
+
+    def spawn(self, work: Awaitable[None], name: str) -> asyncio.Task[None]:
+        """Run a background task that is held, named and whose failure is logged."""
+        task = asyncio.ensure_future(self._supervised(work, name))
+        self._tasks.add(task)
+        task.add_done_callback(self._tasks.discard)
+        return task
+
+    async def _supervised(self, work: Awaitable[None], name: str) -> None:
+        try:
+            await work
+        except asyncio.CancelledError:
+            raise
+        except Exception as error:
+            log.error("task_failed", f"{name} failed: {error!r}", task=name)
+
+    async def _follow(self, changes: AsyncIterator[frozenset[str]]) -> None:
+        async for ids in changes:
+            for account_id in ids:
+                await self.reload(account_id)
+
+    async def _keep_ahead(self) -> None:
+        while True:
+            await asyncio.sleep(max(1.0, len(self._entries) / 1000))
+            now = self.clock.now()
+            for entry in self.entries():
+                due = next_refresh_at(
+                    entry.kept, now, idle_check_s=self._idle_check_s(), since=self._started_at
+                )
+                if due is not None and due <= now and self._flights.count < BACKGROUND_FLIGHTS:
+                    self._want(entry, explicit=entry.kept.freshness(now) is Freshness.FRESH)
+                if entry.account.last_used_at - entry.stored.last_used_at > USED_FLUSH_S:
+                    await self._record_use(entry)
+
+    # -- tokens ----------------------------------------------------------------------------------------------------
+
+    def ready_token(self, account_id: str) -> Secret | None:
+        """The access token if it can be used at once; a stale one starts a refresh in the background."""
+        entry = self._entries.get(account_id)
+        if entry is None or not entry.account.in_pool:
+            return None
+        match entry.kept.freshness(self.clock.now()):
+            case Freshness.FRESH:
+                return entry.account.token.access_token
+            case Freshness.STALE:
+                self._want(entry)
+                return entry.account.token.access_token
+            case Freshness.EXPIRED:
+                return None
+
+    async def token(self, account_id: str) -> Secret:
+        """A usable access token, waiting for a refresh where needed. Raises AccountUnusable.
+
+        Any number of callers wait for one refresh; cancelling one of them does not cancel it.
+        """
+        for _ in range(MAX_TURNS):
+            token = self.ready_token(account_id)
+            if token is not None:
+                return token
+            entry = self._usable(account_id)
+            landing = self._want(entry)
+            if landing is None:
+                raise AccountUnusable(account_id, "away", entry.kept.retry_at)
+            landed = await asyncio.shield(landing)
+            if isinstance(landed.answer, Granted) and self._usable(account_id).kept.rejected is None:
+                return landed.answer.access_token
+        raise AccountUnusable(account_id, "away")
+
+    def _usable(self, account_id: str) -> Entry:
+        entry = self._entries.get(account_id)
+        if entry is None:
+            raise AccountUnusable(account_id, "gone")
+        account = entry.account
+        if account.disabled is not None:
+            raise AccountUnusable(account_id, "disabled")
+        if not account.in_pool:
+            raise AccountUnusable(account_id, "paused" if account.paused else "attention")
+        if self.clock.now() < entry.kept.retry_at:
+            refused = account.attention is not None and account.attention.code != "refresh_failing"
+            raise AccountUnusable(account_id, "refused" if refused else "away", entry.kept.retry_at)
+        return entry
+
+    def reject(self, account_id: str, token: Secret) -> None:
+        """Google answered 401 to `token`: it is not used again. A newer token is left alone."""
+        entry = self._entries.get(account_id)
+        if entry is not None:
+            self._adopt(entry, *step(entry.kept, TokenRejected(token), self.clock.now()))
+
+    def _want(self, entry: Entry, *, explicit: bool = False) -> asyncio.Future[Landing] | None:
+        """The flight that is under way or was just started; None when none may start now."""
+        self._adopt(entry, *step(entry.kept, TokenWanted(explicit=explicit), self.clock.now()))
+        return entry.landing
+
+    async def ask_google(self, entry: Entry) -> Landing:
+        """One explicit refresh, also of a disabled account: a person wants to know. Joins one that is under way."""
+        landing = self._want(entry, explicit=True)
+        if landing is None:
+            return Landing(None)
+        return await asyncio.shield(landing)
+
+    # -- what happened ---------------------------------------------------------------------------------------------
+
+    def served(self, account_id: str) -> None:
+        """A request was answered with this account. Cheap: the disk is touched every quarter of an hour at most."""
+        entry = self._entries.get(account_id)
+        if entry is None:
+            return
+        if entry.account.attention is not None and not entry.account.attention.about_refresh:
+            self.spawn(self.settle(entry, Served()), "record a success")
+            return
+        now = int(self.clock.now())
+        if entry.account.last_used_at != now:
+            entry.kept = step(entry.kept, Served(), now)[0]
+
+    def needs_attention(self, account_id: str, code: str, message: str, url: str) -> None:
+        entry = self._entries.get(account_id)
+        if entry is not None:
+            event = AttentionRaised(code, message, url)
+            self.spawn(self.settle(entry, event), "record what needs attention")
+
+    async def _record_use(self, entry: Entry) -> None:
+        await self.settle(entry, Served())
+
+    async def change(self, account_id: str, event: Event) -> Account:
+        """Apply a person's wish durably, or not at all. Raises StoreError, AccountUnusable (`gone`)."""
+        entry = self._entries.get(account_id)
+        if entry is None:
+            raise AccountUnusable(account_id, "gone")
+        async with entry.lock:
+            await self._transact(entry, [event])
+        if account_id not in self._entries:
+            raise AccountUnusable(account_id, "gone")
+        return entry.account
+
+    async def create(self, account: Account) -> Entry:
+        """Store a new account and take it in. Raises StoreError, in which case nothing was stored."""
+        stored = await asyncio.to_thread(self.store.transact, account.id, lambda _: account)
+        assert stored is not None
+        return self._entries.get(account.id) or self._enter(stored)
+
+    async def remove(self, account_id: str) -> bool:
+        """Delete the account's record; a late answer for it is dropped. Raises StoreError."""
+        removed = await asyncio.to_thread(self.store.delete, account_id)
+        self._corrupt.pop(account_id, None)
+        self._forget(account_id)
+        return removed
+
+    async def settle(self, entry: Entry, *events: Event) -> None:
+        """Apply what has happened. The pool knows at once; a write that fails is repeated in the background."""
+        async with entry.lock:
+            kept, effects = self._fold(entry.kept, events)
+            early = Evict() in effects
+            if early or Save() not in effects:
+                self._adopt(entry, kept, effects)
+            if Save() not in effects:
+                return
+            try:
+                await self._transact(entry, list(events), told=early)
+            except StoreError as error:
+                if not early:
+                    self._adopt(entry, kept, effects)
+                self._defer(entry, events, error)
+
+    def _fold(self, kept: Kept, events: Iterable[Event]) -> tuple[Kept, tuple[Effect, ...]]:
+        now = self.clock.now()
+        effects: list[Effect] = []
+        for event in events:
+            kept, more = step(kept, event, now)
+            effects += more
+        return kept, tuple(effects)
+
+    async def _transact(self, entry: Entry, events: list[Event], *, told: bool = False) -> None:
+        """One transaction of the store: what others wrote, what is pending, what is new. Raises StoreError."""
+        base = replace(entry.kept, account=entry.stored) if entry.pending or told else entry.kept
+        result: list[tuple[Kept, tuple[Effect, ...]]] = []
+
+        def decide(current: Account | None) -> Account | None:
+            if current is None:
+                return None
+            kept, seen = self._fold(base, [Observed(current)])
+            kept, late = self._fold(kept, entry.pending)
+            kept, new = self._fold(kept, events)
+            again = (*late, *new) if told else late
+            fresh = () if told else new
+            result[:] = [(kept, (*seen, *(e for e in again if isinstance(e, Admit | Evict)), *fresh))]
+            return kept.account
+
+        stored = await asyncio.to_thread(self.store.transact, entry.account.id, decide)
+        if stored is None:
+            self._forget(entry.account.id)
+            return
+        if entry.pending:
+            notices.tell_persisted(stored)
+        entry.pending.clear()
+        entry.problem = ""
+        entry.corrupt = None
+        entry.stored = stored
+        kept, effects = result[0]
+        self._adopt(entry, replace(kept, account=stored), effects)
+
+    def _defer(self, entry: Entry, events: Iterable[Event], error: StoreError) -> None:
+        """Keep the events for a later write, and see to it that there is one."""
+        first = not entry.pending
+        entry.pending += events
+        entry.problem = str(error)
+        self._publish(entry.account.id, entry)
+        if first:
+            notices.tell_not_persisted(entry.account, entry.problem)
+            self.spawn(self._store_later(entry), "store an account later")
+
+    async def _store_later(self, entry: Entry) -> None:
+        for attempt in range(1_000_000):
+            await asyncio.sleep(RETRY_WRITE_S[min(attempt, len(RETRY_WRITE_S) - 1)])
+            async with entry.lock:
+                if not entry.pending or entry.account.id not in self._entries:
+                    return
+                try:
+                    await self._transact(entry, [])
+                except StoreError as error:
+                    entry.problem = str(error)
+                else:
+                    return
+
+    # -- what others did to the store ------------------------------------------------------------------------------
+
+    async def reload(self, account_id: str) -> None:
+        """Take in the stored record as it is now; this process's own writes change nothing."""
+        entry = self._entries.get(account_id)
+        if entry is None:
+            self._take_in(account_id, await asyncio.to_thread(self.store.load, account_id))
+            return
+        async with entry.lock:
+            record = await asyncio.to_thread(self.store.load, account_id)
+            if not isinstance(record, Account):
+                self._take_in(account_id, record)
+            elif record != entry.stored or entry.corrupt is not None:
+                entry.corrupt = None
+                await self._observe(entry, record)
+
+    def _take_in(self, account_id: str, record: Account | Corrupt | None) -> None:
+        match record:
+            case None:
+                self._corrupt.pop(account_id, None)
+                self._forget(account_id)
+            case Corrupt():
+                self._note_corrupt(record)
+            case Account():
+                self._corrupt.pop(account_id, None)
+                self._enter(record)
+
+    async def _observe(self, entry: Entry, record: Account) -> None:
+        kept, effects = self._fold(entry.kept, [Observed(record)])
+        if entry.pending or Save() in effects:
+            try:
+                await self._transact(entry, [])
+            except StoreError as error:
+                self._defer(entry, [Observed(record)], error)
+            return
+        entry.stored = record
+        self._adopt(entry, kept, effects)
+        if record.disabled is not None:
+            notices.tell_skipped(record)
+
+    def _note_corrupt(self, corrupt: Corrupt) -> None:
+        entry = self._entries.get(corrupt.id)
+        if entry is not None:
+            entry.corrupt = corrupt
+        else:
+            self._corrupt[corrupt.id] = corrupt
+        notices.tell_corrupt(corrupt)
+        self._publish(corrupt.id, entry)
+
+    # -- carrying out ----------------------------------------------------------------------------------------------
+
+    def _enter(self, account: Account) -> Entry:
+        entry = Entry(Kept(account), account)
+        self._entries[account.id] = entry
+        if account.in_pool:
+            self._in_pool.add(account.id)
+        if account.disabled is not None:
+            notices.tell_skipped(account)
+        self._publish(account.id, entry)
+        return entry
+
+    def _forget(self, account_id: str) -> None:
+        entry = self._entries.pop(account_id, None)
+        self._in_pool.discard(account_id)
+        if entry is not None:
+            entry.pending.clear()
+            self._publish(account_id, None)
+
+    def _adopt(self, entry: Entry, kept: Kept, effects: Iterable[Effect]) -> None:
+        account_id = entry.account.id
+        moved = entry.kept.account != kept.account
+        entry.kept = kept
+        if self._entries.get(account_id) is not entry:
+            return
+        if kept.account.in_pool:
+            self._in_pool.add(account_id)
+        else:
+            self._in_pool.discard(account_id)
+        for effect in effects:
+            match effect:
+                case StartRefresh(flight):
+                    self._launch(entry, flight)
+                case Notify():
+                    self._tell(entry.account, effect)
+                case Admit() | Evict():
+                    moved = True
+        if moved:
+            self._publish(account_id, entry)
+
+    def _launch(self, entry: Entry, flight: Flight) -> None:
+        entry.landing = self._flights.launch(entry, flight)
+
+    def land(self, entry: Entry, landing: asyncio.Future[Landing], result: Landing) -> None:
+        """Called by a flight when its waiters may go on."""
+        if entry.landing is landing:
+            entry.landing = None
+        if not landing.done():
+            landing.set_result(result)
+
+    def _publish(self, account_id: str, entry: Entry | None) -> None:
+        for listener in self._listeners:
+            listener.account_changed(account_id, entry)
+
+    def _tell(self, account: Account, notice: Notify) -> None:
+        notices.tell(account, notice, others=bool(self._in_pool - {account.id}))
+        if notice.event == "disabled":
+            self._remember_death(account)
+        for listener in self._listeners:
+            listener.account_notice(account, notice)
