@@ -1,0 +1,183 @@
+"""Which (project, model), project, account or model is left alone, and until when.
+
+Keeps what it is told and forgets what has ended. How long is decided in `upstream/faults.py`; sharing with other processes is
+`regrant/state.py`. Not thread-safe: it belongs to one event loop.
+"""
+
+from __future__ import annotations
+
+import heapq
+import math
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+
+import msgspec
+
+from regrant.upstream.faults import FaultKind, Scope
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class CooldownKey:
+    """What is held back; the parts that the scope does not name are ""."""
+
+    scope: Scope
+    project: str = ""
+    model: str = ""
+    account: str = ""
+
+    @classmethod
+    def of(cls, scope: Scope, *, project: str, model: str, account: str) -> CooldownKey:
+        """The key of `scope` for an account's call, keeping only the parts that the scope names."""
+        match scope:
+            case Scope.PROJECT_MODEL:
+                return cls(scope=scope, project=project, model=model)
+            case Scope.PROJECT:
+                return cls(scope=scope, project=project)
+            case Scope.ACCOUNT:
+                return cls(scope=scope, account=account)
+            case Scope.MODEL:
+                return cls(scope=scope, model=model)
+
+    def encode(self) -> str:
+        """A text form for a store; `decode` reads it."""
+        return msgspec.json.encode([self.scope, self.project, self.model, self.account]).decode()
+
+    @classmethod
+    def decode(cls, text: str) -> CooldownKey:
+        """Read `encode`'s text. Raises msgspec.ValidationError or msgspec.DecodeError for anything else."""
+        scope, project, model, account = msgspec.json.decode(text, type=tuple[Scope, str, str, str])
+        return cls(scope=scope, project=project, model=model, account=account)
+
+
+@dataclass(frozen=True, slots=True)
+class Cooldown:
+    """The end in unix seconds (infinite: until a person acts) and the fault that caused it."""
+
+    until: float
+    why: FaultKind
+
+
+@dataclass(frozen=True, slots=True)
+class Blocked:
+    """What is held back for one model at one moment. Valid until the next call of `Cooldowns`."""
+
+    model: Cooldown | None
+    project_models: Mapping[str, Cooldown]
+    projects: Mapping[str, Cooldown]
+    accounts: Mapping[str, Cooldown]
+
+    @property
+    def nothing(self) -> bool:
+        return self.model is None and not (self.project_models or self.projects or self.accounts)
+
+    def of(self, project: str, account: str) -> Cooldown | None:
+        """The cool-down that holds this account of this project back the longest."""
+        held = (
+            self.model,
+            self.project_models.get(project),
+            self.projects.get(project),
+            self.accounts.get(account),
+        )
+        return max((item for item in held if item is not None), key=_end, default=None)
+
+
+_NOTHING: Mapping[str, Cooldown] = {}
+
+
+class Cooldowns:
+    def __init__(self) -> None:
+        self._models: dict[str, Cooldown] = {}
+        self._project_models: dict[str, dict[str, Cooldown]] = {}
+        self._projects: dict[str, Cooldown] = {}
+        self._accounts: dict[str, Cooldown] = {}
+        self._ends: list[tuple[float, int, CooldownKey]] = []
+        self._serial = 0
+
+    def set(self, key: CooldownKey, until: float, why: FaultKind) -> bool:
+        """Hold `key` back until `until`; a later end that is already known stays. Whether anything changed."""
+        held = self._shelf(key, create=True)
+        known = held.get(self._name(key))
+        if known is not None and known.until >= until:
+            return False
+        held[self._name(key)] = Cooldown(until, why)
+        if not math.isinf(until):
+            self._serial += 1
+            heapq.heappush(self._ends, (until, self._serial, key))
+        return True
+
+    def clear(self, key: CooldownKey) -> bool:
+        """Forget `key`, on a person's act or another process's word. Whether it was held back."""
+        held = self._shelf(key)
+        found = held.pop(self._name(key), None) is not None
+        self._drop_empty(key)
+        return found
+
+    def get(self, key: CooldownKey) -> Cooldown | None:
+        return self._shelf(key).get(self._name(key))
+
+    def active_until(self, *, project: str, model: str, account: str, now: float) -> float | None:
+        """The end of the longest cool-down that holds this account back for this model, or None."""
+        held = self.blocked(model, now).of(project, account)
+        return None if held is None else held.until
+
+    def blocked(self, model: str, now: float) -> Blocked:
+        """Everything that matters for `model` at `now`; what has ended is forgotten first."""
+        self.prune(now)
+        return Blocked(
+            self._models.get(model),
+            self._project_models.get(model, _NOTHING),
+            self._projects,
+            self._accounts,
+        )
+
+    def prune(self, now: float) -> None:
+        """Forget every cool-down whose end is `now` or earlier."""
+        while self._ends and self._ends[0][0] <= now:
+            _, _, key = heapq.heappop(self._ends)
+            held = self._shelf(key)
+            cooldown = held.get(self._name(key))
+            if cooldown is not None and cooldown.until <= now:
+                del held[self._name(key)]
+                self._drop_empty(key)
+
+    def items(self) -> Iterator[tuple[CooldownKey, Cooldown]]:
+        """All that is kept, in no order, for display; call `prune` first."""
+        for model, cooldown in self._models.items():
+            yield CooldownKey(scope=Scope.MODEL, model=model), cooldown
+        for model, projects in self._project_models.items():
+            for project, cooldown in projects.items():
+                yield CooldownKey(scope=Scope.PROJECT_MODEL, project=project, model=model), cooldown
+        for project, cooldown in self._projects.items():
+            yield CooldownKey(scope=Scope.PROJECT, project=project), cooldown
+        for account, cooldown in self._accounts.items():
+            yield CooldownKey(scope=Scope.ACCOUNT, account=account), cooldown
+
+    def _shelf(self, key: CooldownKey, *, create: bool = False) -> dict[str, Cooldown]:
+        match key.scope:
+            case Scope.MODEL:
+                return self._models
+            case Scope.PROJECT:
+                return self._projects
+            case Scope.ACCOUNT:
+                return self._accounts
+            case Scope.PROJECT_MODEL if create:
+                return self._project_models.setdefault(key.model, {})
+            case Scope.PROJECT_MODEL:
+                return self._project_models.get(key.model, {})
+
+    def _name(self, key: CooldownKey) -> str:
+        match key.scope:
+            case Scope.MODEL:
+                return key.model
+            case Scope.ACCOUNT:
+                return key.account
+            case Scope.PROJECT | Scope.PROJECT_MODEL:
+                return key.project
+
+    def _drop_empty(self, key: CooldownKey) -> None:
+        if key.scope is Scope.PROJECT_MODEL and not self._project_models.get(key.model, True):
+            del self._project_models[key.model]
+
+
+def _end(cooldown: Cooldown) -> float:
+    return cooldown.until

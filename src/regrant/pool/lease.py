@@ -1,0 +1,83 @@
+"""What a request asks of the pool, and what it gets: a lease, or the reasons why there is none.
+
+Values only; `pool.py` grants and counts.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Collection, Mapping
+from dataclasses import dataclass
+from enum import StrEnum
+from types import TracebackType
+from typing import Self
+
+from regrant.pool.selector import Candidate
+
+
+class Absence(StrEnum):
+    """Why an account cannot be leased; the contract's order, then the reasons of the moment."""
+
+    DISABLED = "disabled"
+    QUOTA = "quota"
+    PAUSED = "paused"
+    ATTENTION = "attention"
+    COOLDOWN = "cooldown"
+    CLIENT = "client"
+    CORRUPT = "corrupt"
+    UNSUITED = "unsuited"
+    """It cannot serve this model at all."""
+    TRIED = "tried"
+    """This request has already asked it."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Unavailable:
+    """Why no account could be leased: how many for which reason, and when that changes by itself.
+
+    `retry_after_s` is the soonest end of any cool-down, for the client; `free_in_s` the soonest among accounts that this request has not
+    tried, for waiting. None: no end is known. `per_day` and `overloaded` tell what it is that ends then.
+    """
+
+    reasons: Mapping[Absence, int]
+    retry_after_s: float | None = None
+    free_in_s: float | None = None
+    per_day: bool = False
+    overloaded: bool = False
+
+
+class Lease:
+    """The right to use one account for one attempt. Release it exactly when the attempt is over; again does nothing."""
+
+    __slots__ = ("_give_back", "account", "model", "strikes")
+
+    def __init__(
+        self, account: Candidate, model: str, strikes: int, give_back: Callable[[str], None]
+    ) -> None:
+        self.account = account
+        self.model = model
+        self.strikes = strikes
+        """How often in a row this model was refused without a known end, when the lease was taken: for `Call.strikes`."""
+        self._give_back: Callable[[str], None] | None = give_back
+
+    def release(self) -> None:
+        give_back, self._give_back = self._give_back, None
+        if give_back is not None:
+            give_back(self.account.id)
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.release()
+
+
+@dataclass(frozen=True, slots=True)
+class Wish:
+    """What a request wants: an account for `model`, none of `exclude`, and only one that `suits` if that is given."""
+
+    model: str
+    key: int | None = None
+    exclude: Collection[str] = frozenset()
+    suits: Callable[[Candidate], bool] | None = None

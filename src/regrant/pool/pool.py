@@ -1,0 +1,252 @@
+"""The accounts that may serve now: leases on them, cool-downs, and waiting for one.
+
+Performs no I/O and belongs to one event loop. Who is in the pool is the keeper's word (`accounts/keeper.py`); choosing among the free ones
+is `selector.py`; what an absence is explained with is `standing.py`.
+"""
+
+from __future__ import annotations
+
+import math
+from collections import Counter
+from collections.abc import Callable, Iterable, Mapping
+
+from regrant.clock import Clock
+from regrant.pool.cooldown import Blocked, Cooldown, CooldownKey, Cooldowns
+from regrant.pool.lease import Absence, Lease, Unavailable, Wish
+from regrant.pool.selector import Candidate, Roster, Strategy
+from regrant.pool.waiting import WaitingRoom
+from regrant.upstream.faults import Fault, FaultKind, Scope
+
+MAX_STRIKES_KEPT = 10_000
+
+
+CooldownChanged = Callable[[CooldownKey, Cooldown | None], None]
+"""Told of each cool-down set (or cleared: None) by this process, to share it."""
+
+
+class Pool:
+    def __init__(
+        self,
+        clock: Clock,
+        strategy: Strategy,
+        *,
+        max_waiting: int = 1000,
+        on_cooldown: CooldownChanged = lambda _key, _cooldown: None,
+    ) -> None:
+        self._clock = clock
+        self._strategy = strategy
+        self._on_cooldown = on_cooldown
+        self._roster = Roster()
+        self._absent: dict[str, Absence] = {}
+        self._absences: Counter[Absence] = Counter()
+        self._cooldowns = Cooldowns()
+        self._strikes: dict[tuple[str, str], int] = {}
+        self._in_flight: Counter[str] = Counter()
+        self._room = WaitingRoom(clock, self.lease, max_waiting=max_waiting)
+
+    # Who is in
+
+    @property
+    def candidates(self) -> tuple[Candidate, ...]:
+        """The accounts in the pool, in the order of their ids: a snapshot that never changes."""
+        return self._roster.candidates
+
+    @property
+    def absences(self) -> Mapping[Absence, int]:
+        """How many known accounts are out of the pool, by reason."""
+        return +self._absences
+
+    def replace(self, candidates: Iterable[Candidate], absent: Mapping[str, Absence] | None = None) -> None:
+        """Swap the whole pool at once; `absent` gives the reasons of the known accounts that are out of it."""
+        self._roster = Roster(candidates)
+        self._absent = dict(absent or {})
+        self._absences = Counter(self._absent.values())
+        self._room.serve()
+
+    def admit(self, candidate: Candidate) -> None:
+        """Let an account in, or swap it for its changed self. One that was out starts without the cool-downs that its repair ends."""
+        was_out = self._drop_absence(candidate.id)
+        self._roster = self._roster.with_one(candidate)
+        if was_out:
+            self.pardon(candidate)
+        self._room.serve()
+
+    def evict(self, id_: str, why: Absence) -> None:
+        """Take an account out, at once and for every later lease; leases in use go on."""
+        self._drop_absence(id_)
+        self._absent[id_] = why
+        self._absences[why] += 1
+        self._roster = self._roster.without(id_)
+        self._room.serve()
+
+    def forget(self, id_: str) -> None:
+        """Take an account out that exists no more."""
+        self._drop_absence(id_)
+        self._roster = self._roster.without(id_)
+        self._room.serve()
+
+    # Leases
+
+    def lease(self, wish: Wish) -> Lease | Unavailable:
+        """An account that is free now, or why there is none. Never waits."""
+        model = wish.model
+        blocked = self._cooldowns.blocked(model, self._clock.now())
+        account = None
+        if blocked.model is None:
+            free = _freedom(wish, blocked)
+            account = self._strategy.pick(self._roster, free, model=model, key=wish.key)
+        if account is None:
+            return self._explain_none(wish, blocked)
+        self._in_flight[account.id] += 1
+        strikes = 0
+        if self._strikes:
+            strikes = max(self._strikes.get((account.project, model), 0), self._strikes.get(("", model), 0))
+        return Lease(account, model, strikes, self._return)
+
+    async def lease_or_wait(
+        self, wish: Wish, *, deadline: float, max_wait_s: float, rescue_s: float = 0.0
+    ) -> Lease | Unavailable:
+        """Like `lease`; when none is free but one soon will be, wait for it in the order of arrival.
+
+        `deadline` is on the clock's monotonic scale. Waits at most `max_wait_s` for a cool-down that ends within it, and at most
+        `rescue_s` for an account that died to be signed in to again, when nothing else is left. Cancelling gives up the place.
+        """
+        if not self._room.expects(wish.model):
+            outcome = self.lease(wish)
+            if isinstance(outcome, Lease):
+                return outcome
+        return await self._room.wait(wish, deadline=deadline, max_wait_s=max_wait_s, rescue_s=rescue_s)
+
+    @property
+    def waiting(self) -> int:
+        """How many requests wait for an account."""
+        return len(self._room)
+
+    def in_flight(self, id_: str) -> int:
+        """How many leases on this account are out."""
+        return self._in_flight.get(id_, 0)
+
+    @property
+    def leases(self) -> int:
+        """How many leases are out."""
+        return self._in_flight.total()
+
+    # Cool-downs
+
+    def report(self, lease: Lease, fault: Fault) -> None:
+        """Apply what a failed attempt teaches: its cool-down, and a strike if the same thing just happens again."""
+        if fault.hold is None:
+            return
+        account = lease.account
+        key = CooldownKey.of(fault.hold.scope, project=account.project, model=lease.model, account=account.id)
+        if key.model:
+            # Counted from the lease: many requests refused at the same time are one strike.
+            if len(self._strikes) >= MAX_STRIKES_KEPT:
+                self._strikes.clear()
+            slot = (key.project, key.model)
+            self._strikes[slot] = max(self._strikes.get(slot, 0), lease.strikes + 1)
+        if self._cooldowns.set(key, fault.hold.until, fault.kind):
+            self._on_cooldown(key, Cooldown(fault.hold.until, fault.kind))
+
+    def succeeded(self, lease: Lease) -> None:
+        """Forget the strikes of what has just worked."""
+        if self._strikes:
+            self._strikes.pop((lease.account.project, lease.model), None)
+            self._strikes.pop(("", lease.model), None)
+
+    def pardon(self, account: Candidate) -> None:
+        """End the account's own cool-down, and its project's if that waits for a person: a person has acted."""
+        self.clear(CooldownKey(scope=Scope.ACCOUNT, account=account.id))
+        project = CooldownKey(scope=Scope.PROJECT, project=account.project)
+        held = self._cooldowns.get(project)
+        if held is not None and math.isinf(held.until):
+            self.clear(project)
+
+    def clear(self, key: CooldownKey) -> None:
+        """End a cool-down early, here and in the other processes."""
+        if self._cooldowns.clear(key):
+            self._on_cooldown(key, None)
+            self._room.serve()
+
+    def observe(self, key: CooldownKey, cooldown: Cooldown | None) -> None:
+        """Take over what another process set or (None) cleared."""
+        if cooldown is not None:
+            self._cooldowns.set(key, cooldown.until, cooldown.why)
+        elif self._cooldowns.clear(key):
+            self._room.serve()
+
+    def blocked(self, model: str) -> Blocked:
+        """The cool-downs that matter for a model now; read it before the next call."""
+        return self._cooldowns.blocked(model, self._clock.now())
+
+    def cooldowns(self) -> list[tuple[CooldownKey, Cooldown]]:
+        """Every cool-down that is active, for display."""
+        self._cooldowns.prune(self._clock.now())
+        return list(self._cooldowns.items())
+
+    def _return(self, id_: str) -> None:
+        self._in_flight[id_] -= 1
+        if not self._in_flight[id_]:
+            del self._in_flight[id_]
+
+    def _drop_absence(self, id_: str) -> bool:
+        why = self._absent.pop(id_, None)
+        if why is not None:
+            self._absences[why] -= 1
+        return why is not None
+
+    def _explain_none(self, wish: Wish, blocked: Blocked) -> Unavailable:
+        reasons = +self._absences
+        soonest: Cooldown | None = None
+        free_until = math.inf
+        for candidate in self._roster.candidates:
+            held = blocked.of(candidate.project, candidate.id)
+            suited = wish.suits is None or wish.suits(candidate)
+            usable = suited and wish.model not in candidate.protected
+            reasons[_absence(candidate, wish, held, suited=suited)] += 1
+            if held is None or not usable or math.isinf(held.until):
+                continue
+            if soonest is None or held.until < soonest.until:
+                soonest = held
+            if candidate.id not in wish.exclude:
+                free_until = min(free_until, held.until)
+        if soonest is None:
+            return Unavailable(reasons=reasons)
+        now = self._clock.now()
+        return Unavailable(
+            reasons=reasons,
+            retry_after_s=max(0.0, soonest.until - now),
+            free_in_s=None if math.isinf(free_until) else max(0.0, free_until - now),
+            per_day=soonest.why in {FaultKind.QUOTA_PER_DAY, FaultKind.NO_QUOTA},
+            overloaded=soonest.why is FaultKind.OVERLOADED,
+        )
+
+
+def _absence(candidate: Candidate, wish: Wish, held: Cooldown | None, *, suited: bool) -> Absence:
+    if not suited:
+        return Absence.UNSUITED
+    if wish.model in candidate.protected:
+        return Absence.QUOTA
+    if held is not None:
+        return Absence.ATTENTION if math.isinf(held.until) else Absence.COOLDOWN
+    return Absence.TRIED
+
+
+def _freedom(wish: Wish, blocked: Blocked) -> Callable[[Candidate], bool]:
+    model, exclude, suits = wish.model, wish.exclude, wish.suits
+    accounts, projects, project_models = blocked.accounts, blocked.projects, blocked.project_models
+    if blocked.nothing and not exclude and suits is None:
+        return lambda candidate: model not in candidate.protected
+
+    def free(candidate: Candidate) -> bool:
+        project = candidate.project
+        return not (
+            project in project_models
+            or project in projects
+            or candidate.id in accounts
+            or candidate.id in exclude
+            or model in candidate.protected
+            or (suits is not None and not suits(candidate))
+        )
+
+    return free
