@@ -1,0 +1,27 @@
+"""Google's generateContent, on the Gemini API and on Vertex alike.
+
+`wire.py` declares the JSON. `request.py`, `contents.py`, `names.py` and `families.py` write requests; `reply.py` and `finish.py`
+read answers. `errors.py` and `models.py` write
+problems and lists of models.
+"""
+
+from collections.abc import Mapping
+
+from regrant.dialects.gemini.errors import encode_problem
+from regrant.dialects.gemini.models import encode_model, encode_models
+from regrant.dialects.gemini.reply import NO_NAMES, GeminiReplyDecoder, decode_reply
+from regrant.dialects.gemini.request import encode_request
+
+
+def reply_decoder(*, call_prefix: str, names: Mapping[str, str] = NO_NAMES) -> GeminiReplyDecoder:
+    return GeminiReplyDecoder(call_prefix=call_prefix, names=names)
+
+
+__all__ = [
+    "decode_reply",
+    "encode_model",
+    "encode_models",
+    "encode_problem",
+    "encode_request",
+    "reply_decoder",
+]

@@ -1,0 +1,193 @@
+"""From a Chat Completions request to the message model.
+
+Single messages are read in `turns.py`; the JSON is declared in `wire.py`. A knob without a meaning here is noted in
+`Request.dropped`; a piece of content without one raises DialectError.
+"""
+
+from __future__ import annotations
+
+import msgspec
+
+from regrant.dialects.decoding import decode_body
+from regrant.dialects.openai_chat import wire
+from regrant.dialects.openai_chat.turns import decode_turns
+from regrant.errors import DialectError
+from regrant.messages.model import (
+    BuiltinTool,
+    Effort,
+    Generation,
+    OutputFormat,
+    Reasoning,
+    Request,
+    Tool,
+    ToolChoice,
+)
+
+FREEFORM_SCHEMA = msgspec.Raw(
+    b'{"type":"object","properties":{"input":{"type":"string"}},"required":["input"]}'
+)
+"""What a tool for plain text looks like to a model that calls tools with JSON only."""
+
+_KNOWN_FIELDS = msgspec.json.Decoder(wire.KnownChatRequest)
+_ANY_FIELDS = msgspec.json.Decoder(wire.ChatRequest)
+_FIELD_NAMES = msgspec.json.Decoder(dict[str, msgspec.Raw])
+_DECLARED = frozenset(wire.ChatRequest.__struct_fields__)
+_SAYS_NOTHING = frozenset({b"", b"null"})
+
+
+def decode_request(body: bytes) -> Request:
+    """Raises: DialectError, naming the field."""
+    chat, unknown = _decode_wire(body)
+    if chat.n is not None and chat.n < 1:
+        raise DialectError("`n` must be at least 1.", param="n")
+    if not chat.messages:
+        raise DialectError("`messages` must not be empty.", param="messages")
+    system, turns = decode_turns(chat.messages)
+    tools = _decode_tools(chat)
+    return Request(
+        model=chat.model,
+        system=system,
+        turns=turns,
+        tools=tools,
+        builtin_tools=(BuiltinTool.WEB_SEARCH,) if _says(chat.web_search_options) else (),
+        tool_choice=_decode_tool_choice(chat, tools),
+        generation=_decode_generation(chat),
+        output=_decode_format(chat.response_format),
+        reasoning=_decode_reasoning(chat),
+        modalities=tuple(chat.modalities or ()),
+        n=chat.n or 1,
+        stream=bool(chat.stream),
+        include_usage=bool(chat.stream_options and chat.stream_options.include_usage),
+        dropped=(*(name for name in wire.WITHOUT_MEANING if _says(getattr(chat, name))), *unknown),
+    )
+
+
+def _decode_wire(body: bytes) -> tuple[wire.ChatRequest, tuple[str, ...]]:
+    try:
+        if not body.isascii():
+            body.decode()
+        return _KNOWN_FIELDS.decode(body), ()
+    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
+        pass  # the tolerant decoder says what is wrong, if anything is
+    chat = decode_body(body, _ANY_FIELDS)
+    return chat, tuple(sorted(set(_FIELD_NAMES.decode(body)) - _DECLARED))
+
+
+def _says(value: msgspec.Raw) -> bool:
+    return bytes(value) not in _SAYS_NOTHING
+
+
+def _decode_tools(chat: wire.ChatRequest) -> tuple[Tool, ...]:
+    tools = [_decode_tool(tool, f"tools[{index}]") for index, tool in enumerate(chat.tools or ())]
+    tools.extend(_decode_function(function) for function in chat.functions or ())
+    return tuple(tools)
+
+
+def _decode_tool(tool: wire.Tool, where: str) -> Tool:
+    if tool.function is not None:
+        return _decode_function(tool.function)
+    if tool.custom is not None:
+        return Tool(
+            name=tool.custom.name,
+            description=tool.custom.description or "",
+            schema=FREEFORM_SCHEMA,
+            freeform=True,
+        )
+    raise DialectError(
+        f"{where} is of type {tool.type!r}: only functions and custom tools are known.", param=where
+    )
+
+
+def _decode_function(function: wire.FunctionDefinition) -> Tool:
+    return Tool(
+        name=function.name,
+        description=function.description or "",
+        schema=function.parameters if _says(function.parameters) else None,
+        strict=function.strict,
+    )
+
+
+def _decode_tool_choice(chat: wire.ChatRequest, tools: tuple[Tool, ...]) -> ToolChoice | None:
+    choice, parallel = chat.tool_choice, chat.parallel_tool_calls is not False
+    if choice is None and chat.function_call is not None:
+        asked = chat.function_call
+        choice = asked if isinstance(asked, str) else wire.ToolChoice(type="function", function=asked)
+    if choice is None:
+        return None if parallel else ToolChoice(mode="auto", parallel=False)
+    if isinstance(choice, str):
+        return ToolChoice(mode=choice, parallel=parallel)
+    if choice.allowed_tools is not None:
+        names = tuple(
+            _name_of(tool, "tool_choice.allowed_tools.tools") for tool in choice.allowed_tools.tools
+        )
+        mode = choice.allowed_tools.mode
+    else:
+        names, mode = (_name_of(choice, "tool_choice"),), "required"
+    declared = {tool.name for tool in tools}
+    if missing := [name for name in names if name not in declared]:
+        raise DialectError(
+            f"`tool_choice` names {missing[0]!r}, which is not among the tools.", param="tool_choice"
+        )
+    return ToolChoice(mode=mode, names=names, parallel=parallel)
+
+
+def _name_of(reference: wire.ToolReference | wire.ToolChoice, where: str) -> str:
+    named = reference.function or reference.custom
+    if named is None:
+        raise DialectError(f"`{where}` does not say which tool it means.", param=where)
+    return named.name
+
+
+def _decode_generation(chat: wire.ChatRequest) -> Generation:
+    stop = (chat.stop,) if isinstance(chat.stop, str) else tuple(chat.stop or ())
+    return Generation(
+        max_tokens=chat.max_completion_tokens if chat.max_completion_tokens is not None else chat.max_tokens,
+        temperature=chat.temperature,
+        top_p=chat.top_p,
+        top_k=chat.top_k,
+        stop=stop,
+        seed=chat.seed,
+        presence_penalty=chat.presence_penalty,
+        frequency_penalty=chat.frequency_penalty,
+        logprobs=bool(chat.logprobs),
+        top_logprobs=chat.top_logprobs,
+    )
+
+
+def _decode_format(asked: wire.ResponseFormat | None) -> OutputFormat | None:
+    if asked is None or asked.type == "text":
+        return None
+    if asked.type == "json_object":
+        return OutputFormat()
+    if asked.json_schema is None:
+        where = "response_format.json_schema"
+        raise DialectError(f"`{where}` is missing.", param=where)
+    schema = asked.json_schema
+    return OutputFormat(
+        schema=schema.schema if _says(schema.schema) else None,
+        name=schema.name,
+        description=schema.description,
+        strict=schema.strict,
+    )
+
+
+def _decode_reasoning(chat: wire.ChatRequest) -> Reasoning | None:
+    google = chat.extra_body.google if chat.extra_body else None
+    config = google.thinking_config if google else None
+    asked = config.thinking_level if config and config.thinking_level else chat.reasoning_effort
+    if asked is None and config is None:
+        return None
+    effort = _decode_effort(asked) if asked is not None else None
+    if config is None:
+        return Reasoning(effort=effort, summaries=effort is not Effort.NONE)
+    return Reasoning(
+        effort=effort, budget_tokens=config.thinking_budget, summaries=bool(config.include_thoughts)
+    )
+
+
+def _decode_effort(word: str) -> Effort:
+    try:
+        return Effort(word.lower())
+    except ValueError as error:
+        known = ", ".join(Effort)
+        raise DialectError(f"`reasoning_effort` must be one of {known}.", param="reasoning_effort") from error
