@@ -12,7 +12,6 @@ from dataclasses import dataclass, replace
 from typing import Protocol, TypeVar
 from urllib.parse import urlsplit
 
-from regrant import __version__
 from regrant.errors import (
     AnswerTimeout,
     BodyCut,
@@ -21,6 +20,7 @@ from regrant.errors import (
     CertificateRefused,
     ConnectFailed,
     TransportError,
+    UnsendableRequest,
 )
 from regrant.oauth import google
 from regrant.oauth.google import (
@@ -45,7 +45,6 @@ _FORM: Headers = ((b"content-type", b"application/x-www-form-urlencoded"),)
 _ALWAYS: Headers = (
     (b"accept", b"application/json"),
     (b"accept-encoding", b"identity"),
-    (b"user-agent", f"regrant/{__version__}".encode()),
 )
 
 T = TypeVar("T")
@@ -130,6 +129,8 @@ class GoogleOAuth:
                 return await self._fetch(request)
         except TransportError as error:
             return Unavailable(_sentence(error, host, secrets))
+        except UnsendableRequest:
+            return Unavailable(f"no request can be sent to the endpoint at {host}: is the URL right?")
         except TimeoutError:
             return Unavailable(f"no complete answer from {host} within {limit_s:g} s")
 
