@@ -10,6 +10,7 @@ account leaves the pool first, and a write that fails is repeated until it succe
 from __future__ import annotations
 
 import asyncio
+import contextlib
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterable
 from dataclasses import replace
 from typing import Protocol
@@ -238,7 +239,9 @@ class Keeper:
         landing = self._want(entry, explicit=True)
         if landing is None:
             return Landing(None)
-        return await asyncio.shield(landing)
+        landed = await asyncio.shield(landing)
+        async with entry.lock:  # the verdict is stored, or known not to be
+            return landed
 
     # -- what happened ---------------------------------------------------------------------------------------------
 
@@ -273,6 +276,19 @@ class Keeper:
         if account_id not in self._entries:
             raise AccountUnusable(account_id, "gone")
         return entry.account
+
+    @contextlib.asynccontextmanager
+    async def adding(self) -> AsyncIterator[None]:
+        """Among all processes, one at a time matches and creates accounts; begins with what others have just added."""
+        guard = self.store.adding()
+        await asyncio.to_thread(guard.__enter__)
+        try:
+            records = await asyncio.to_thread(self.store.load_all)
+            for account_id in records.accounts.keys() - self._entries.keys():
+                await self.reload(account_id)
+            yield
+        finally:
+            await asyncio.to_thread(guard.__exit__, None, None, None)
 
     async def create(self, account: Account) -> Entry:
         """Store a new account and take it in. Raises StoreError, in which case nothing was stored."""
