@@ -9,8 +9,8 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from regrant.disk import replace_file
 from regrant.errors import SettingsError
+from regrant.files import temporaries, write_atomically
 from regrant.secret import Secret
 from regrant.settings.loading import FILE, check_whole, judge, parse_file, read_table, unknown_key
 from regrant.settings.table import BY_KEY
@@ -55,7 +55,15 @@ def _save_locked(path: Path, changes: Mapping[str, Any]) -> None:
     if problems and not set(problems) < set(_problems(old)):
         raise SettingsError(problems)
     if after != before:
-        replace_file(path, after)
+        _sweep(path.resolve())
+        write_atomically(path, after)
+
+
+def _sweep(path: Path) -> None:
+    """Remove what killed writers left; under the lock nobody else is writing, and it may hold secrets."""
+    for leftover, target in temporaries(path.parent):
+        if target == path.name:
+            leftover.unlink(missing_ok=True)
 
 
 def edit(data: bytes, changes: Mapping[str, Any]) -> bytes:
@@ -101,8 +109,28 @@ def _set(table: Any, name: str, value: Any) -> None:
             _set(old, below, item)
         return
     item = tomlkit.item(value)
-    if old is not None and not isinstance(old, (tomlkit.items.Table, tomlkit.items.AoT)):
-        item.trivia.comment, item.trivia.comment_ws = old.trivia.comment, old.trivia.comment_ws
+    if old is not None:
+        if hasattr(old, "trivia") and hasattr(item, "trivia"):
+            item.trivia.comment, item.trivia.comment_ws = old.trivia.comment, old.trivia.comment_ws
+        table[name] = item
+    else:
+        _add(table, name, item)
+
+
+def _add(table: Any, name: str, item: Any) -> None:
+    """A new value goes behind the last value of its table: appended, it would follow the next table's comment."""
+    from tomlkit.items import AoT, Table
+
+    def is_value(other: Any) -> bool:
+        return not isinstance(other, (AoT, Table))
+
+    if isinstance(table, Table) and is_value(item):
+        values = [key for key, other in table.value.body if key is not None and is_value(other)]
+        if values:
+            table.value._insert_after(
+                values[-1], name, item
+            )  # tomlkit has no public way; `_save_locked` checks it
+            return
     table[name] = item
 
 
