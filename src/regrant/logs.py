@@ -29,6 +29,7 @@ FILE = Path("logs", "regrant.log")
 LEVELS = {"debug": 10, "info": 20, "warning": 30, "error": 40}
 _COLOURS = {"debug": "\x1b[2m", "info": "\x1b[32m", "warning": "\x1b[33m", "error": "\x1b[31m"}
 _CONTROL = re.compile(r"[\x00-\x1f\x7f-\x9f\u2028\u2029\u202a-\u202e\u2066-\u2069]")
+_NOT_ASCII = re.compile(r"[^\x00-\x7f]")
 _DEEPEST = 8
 
 
@@ -91,7 +92,7 @@ class Outlet:
             try:
                 self.stream.write(line + "\n")
             except UnicodeEncodeError:
-                self.stream.write(line.encode("ascii", "backslashreplace").decode() + "\n")
+                self.stream.write(_only_ascii(line) + "\n")
             self.stream.flush()
         except (OSError, ValueError):  # ValueError: the stream is closed; there is nowhere left to tell it
             self.failures += 1
@@ -187,7 +188,7 @@ def render_plain(record: Mapping[str, Any], *, coloured: bool) -> str:
     level, message = record["level"], _escape(record["message"])
     hidden = {"at", "level", "event", "message", "logger"}
     facts = " ".join(
-        f"{name}={_escape(_compact(value))}" for name, value in record.items() if name not in hidden
+        _escape(f"{name}={_compact(value)}") for name, value in record.items() if name not in hidden
     )
     shown = f"{_COLOURS[level]}{level:<7}\x1b[0m" if coloured else f"{level:<7}"
     return f"{clock_time} {shown} {message}{'  ' + facts if facts else ''}"
@@ -227,6 +228,11 @@ def _printable_object(value: Any, depth: int) -> Any:
 
 def _compact(value: Any) -> str:
     return value if isinstance(value, str) else json.dumps(value, ensure_ascii=False)
+
+
+def _only_ascii(line: str) -> str:
+    """Escaped as JSON does it, so that a line of JSON stays one."""
+    return _NOT_ASCII.sub(lambda match: json.dumps(match[0])[1:-1], line)
 
 
 def _escape(text: str) -> str:
