@@ -72,13 +72,15 @@ class Blocked:
 
     def of(self, project: str, account: str) -> Cooldown | None:
         """The cool-down that holds this account of this project back the longest."""
-        held = (
-            self.model,
+        longest = self.model
+        for held in (
             self.project_models.get(project),
             self.projects.get(project),
             self.accounts.get(account),
-        )
-        return max((item for item in held if item is not None), key=_end, default=None)
+        ):
+            if held is not None and (longest is None or held.until > longest.until):
+                longest = held
+        return longest
 
 
 _NOTHING: Mapping[str, Cooldown] = {}
@@ -177,7 +179,3 @@ class Cooldowns:
     def _drop_empty(self, key: CooldownKey) -> None:
         if key.scope is Scope.PROJECT_MODEL and not self._project_models.get(key.model, True):
             del self._project_models[key.model]
-
-
-def _end(cooldown: Cooldown) -> float:
-    return cooldown.until

@@ -9,6 +9,7 @@ from __future__ import annotations
 import math
 from collections import Counter
 from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass
 
 from regrant.clock import Clock
 from regrant.pool.cooldown import Blocked, Cooldown, CooldownKey, Cooldowns
@@ -18,6 +19,7 @@ from regrant.pool.waiting import WaitingRoom
 from regrant.upstream.faults import Fault, FaultKind, Scope
 
 MAX_STRIKES_KEPT = 10_000
+MAX_CENSUSES = 1_000
 
 
 CooldownChanged = Callable[[CooldownKey, Cooldown | None], None]
@@ -40,6 +42,7 @@ class Pool:
         self._absent: dict[str, Absence] = {}
         self._absences: Counter[Absence] = Counter()
         self._cooldowns = Cooldowns()
+        self._none: dict[str, _Census] = {}
         self._strikes: dict[tuple[str, str], int] = {}
         self._in_flight: Counter[str] = Counter()
         self._room = WaitingRoom(clock, self.lease, max_waiting=max_waiting)
@@ -61,7 +64,7 @@ class Pool:
         self._roster = Roster(candidates)
         self._absent = dict(absent or {})
         self._absences = Counter(self._absent.values())
-        self._room.serve()
+        self._changed()
 
     def admit(self, candidate: Candidate) -> None:
         """Let an account in, or swap it for its changed self. One that was out starts without the cool-downs that its repair ends."""
@@ -69,7 +72,7 @@ class Pool:
         self._roster = self._roster.with_one(candidate)
         if was_out:
             self.pardon(candidate)
-        self._room.serve()
+        self._changed()
 
     def evict(self, id_: str, why: Absence) -> None:
         """Take an account out, at once and for every later lease; leases in use go on."""
@@ -77,26 +80,32 @@ class Pool:
         self._absent[id_] = why
         self._absences[why] += 1
         self._roster = self._roster.without(id_)
-        self._room.serve()
+        self._changed()
 
     def forget(self, id_: str) -> None:
         """Take an account out that exists no more."""
         self._drop_absence(id_)
         self._roster = self._roster.without(id_)
-        self._room.serve()
+        self._changed()
 
     # Leases
 
     def lease(self, wish: Wish) -> Lease | Unavailable:
         """An account that is free now, or why there is none. Never waits."""
-        model = wish.model
-        blocked = self._cooldowns.blocked(model, self._clock.now())
+        model, now = wish.model, self._clock.now()
+        plain = not wish.exclude and wish.suits is None
+        if plain and (none := self._none.get(model)) is not None and now < none.ends:
+            return none.describe(now)
+        blocked = self._cooldowns.blocked(model, now)
         account = None
         if blocked.model is None:
             free = _freedom(wish, blocked)
             account = self._strategy.pick(self._roster, free, model=model, key=wish.key)
         if account is None:
-            return self._explain_none(wish, blocked)
+            none = _take_census(wish, self._roster.candidates, self._absences, blocked)
+            if plain and len(self._none) < MAX_CENSUSES:
+                self._none[model] = none
+            return none.describe(now)
         self._in_flight[account.id] += 1
         strikes = 0
         if self._strikes:
@@ -146,6 +155,7 @@ class Pool:
             slot = (key.project, key.model)
             self._strikes[slot] = max(self._strikes.get(slot, 0), lease.strikes + 1)
         if self._cooldowns.set(key, fault.hold.until, fault.kind):
+            self._none.clear()
             self._on_cooldown(key, Cooldown(fault.hold.until, fault.kind))
 
     def succeeded(self, lease: Lease) -> None:
@@ -166,14 +176,15 @@ class Pool:
         """End a cool-down early, here and in the other processes."""
         if self._cooldowns.clear(key):
             self._on_cooldown(key, None)
-            self._room.serve()
+            self._changed()
 
     def observe(self, key: CooldownKey, cooldown: Cooldown | None) -> None:
         """Take over what another process set or (None) cleared."""
         if cooldown is not None:
             self._cooldowns.set(key, cooldown.until, cooldown.why)
+            self._none.clear()
         elif self._cooldowns.clear(key):
-            self._room.serve()
+            self._changed()
 
     def blocked(self, model: str) -> Blocked:
         """The cool-downs that matter for a model now; read it before the next call."""
@@ -195,35 +206,56 @@ class Pool:
             self._absences[why] -= 1
         return why is not None
 
-    def _explain_none(self, wish: Wish, blocked: Blocked) -> Unavailable:
-        reasons = +self._absences
-        soonest: Cooldown | None = None
-        free_until = math.inf
-        for candidate in self._roster.candidates:
-            held = blocked.of(candidate.project, candidate.id)
-            suited = wish.suits is None or wish.suits(candidate)
-            usable = suited and wish.model not in candidate.protected
-            reasons[_absence(candidate, wish, held, suited=suited)] += 1
-            if held is None or not usable or math.isinf(held.until):
-                continue
-            if soonest is None or held.until < soonest.until:
-                soonest = held
-            if candidate.id not in wish.exclude:
-                free_until = min(free_until, held.until)
-        if soonest is None:
-            return Unavailable(reasons=reasons)
-        now = self._clock.now()
+    def _changed(self) -> None:
+        self._none.clear()
+        self._room.serve()
+
+
+@dataclass(frozen=True, slots=True)
+class _Census:
+    """That no account is free for a model, and why: true until `ends`, unless the pool changes before."""
+
+    reasons: Mapping[Absence, int]
+    soonest: Cooldown | None
+    free_until: float
+
+    @property
+    def ends(self) -> float:
+        return math.inf if self.soonest is None else self.soonest.until
+
+    def describe(self, now: float) -> Unavailable:
+        if self.soonest is None:
+            return Unavailable(reasons=self.reasons)
         return Unavailable(
-            reasons=reasons,
-            retry_after_s=max(0.0, soonest.until - now),
-            free_in_s=None if math.isinf(free_until) else max(0.0, free_until - now),
-            per_day=soonest.why in {FaultKind.QUOTA_PER_DAY, FaultKind.NO_QUOTA},
-            overloaded=soonest.why is FaultKind.OVERLOADED,
+            reasons=self.reasons,
+            retry_after_s=max(0.0, self.soonest.until - now),
+            free_in_s=None if math.isinf(self.free_until) else max(0.0, self.free_until - now),
+            per_day=self.soonest.why in {FaultKind.QUOTA_PER_DAY, FaultKind.NO_QUOTA},
+            overloaded=self.soonest.why is FaultKind.OVERLOADED,
         )
 
 
-def _absence(candidate: Candidate, wish: Wish, held: Cooldown | None, *, suited: bool) -> Absence:
-    if not suited:
+def _take_census(
+    wish: Wish, candidates: Iterable[Candidate], absences: Counter[Absence], blocked: Blocked
+) -> _Census:
+    reasons = +absences
+    soonest: Cooldown | None = None
+    free_until = math.inf
+    for candidate in candidates:
+        held = blocked.of(candidate.project, candidate.id)
+        why = _absence(candidate, wish, held)
+        reasons[why] += 1
+        if held is None or why is not Absence.COOLDOWN:
+            continue
+        if soonest is None or held.until < soonest.until:
+            soonest = held
+        if held.until < free_until and candidate.id not in wish.exclude:
+            free_until = held.until
+    return _Census(reasons, soonest, free_until)
+
+
+def _absence(candidate: Candidate, wish: Wish, held: Cooldown | None) -> Absence:
+    if wish.suits is not None and not wish.suits(candidate):
         return Absence.UNSUITED
     if wish.model in candidate.protected:
         return Absence.QUOTA
