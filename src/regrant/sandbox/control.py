@@ -102,11 +102,12 @@ class Nonsense(Exception):
 
 @dataclass(slots=True)
 class Control:
-    """`reset` puts everything back to the start. `changed` is set whenever the journal grows."""
+    """`reset` puts everything back to the start. `changed` is set when the journal grows and when the sandbox stops."""
 
     service: Service
     now: Callable[[], float]
     reset: Callable[[], None]
+    stopping: asyncio.Event
     changed: asyncio.Event = field(default_factory=asyncio.Event)
 
     @property
@@ -270,6 +271,8 @@ class Control:
         try:
             async with asyncio.timeout(wait):
                 while not (entries := journal.since(seq, endpoint=endpoint, email=email, limit=limit)):
+                    if self.stopping.is_set():
+                        break
                     self.changed.clear()
                     await self.changed.wait()
         except TimeoutError:

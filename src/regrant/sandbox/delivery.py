@@ -134,9 +134,8 @@ async def deliver(
         return
     except Gone:
         entry.aborted = True
-        if exchange.stopping.is_set():
-            with contextlib.suppress(Dropped):
-                await exchange.drop(reset=False)
+        with contextlib.suppress(Dropped):
+            await exchange.drop(reset=False)
 
 
 async def _send_whole(exchange: Exchange, answer: Answer, manner: Manner, entry: Entry) -> None:

@@ -76,7 +76,7 @@ class Sandbox:
         google = Google(_new_id)
         journal = Journal(google.name_of, lambda: _client_secrets(google))
         self.service = Service(google, Scripts(), journal, _new_id)
-        self.control = Control(self.service, time.time, self.reset)
+        self.control = Control(self.service, time.time, self.reset, self._stopping)
         self._furnish()
         self.url = ""
 
@@ -124,6 +124,7 @@ class Sandbox:
     async def stop(self) -> None:
         """Idempotent."""
         self._stopping.set()
+        self.control.changed.set()
         if self._server is not None and self._task is not None:
             self._server.should_exit = True
             await self._task

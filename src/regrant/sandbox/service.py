@@ -8,6 +8,8 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 
+import msgspec
+
 from regrant.sandbox import claude, consent, faults, gemini_endpoints, oauth_endpoints
 from regrant.sandbox.delivery import PLAIN, Manner, Then
 from regrant.sandbox.faults import About
@@ -56,7 +58,7 @@ class Service:
                 self.journal.identified(entry)
                 return _not_found(call), PLAIN
             case "token":
-                return self._token(call, entry, now)
+                return self._token(call, target, entry, now)
             case "authorize" | "revoke" | "userinfo":
                 return self._oauth(call, target, entry, now)
             case _:
@@ -71,10 +73,10 @@ class Service:
             entry.behaviour = str(behaviour.__struct_config__.tag)
         return behaviour
 
-    def _token(self, call: Call, entry: Entry, now: float) -> tuple[Answer, Manner]:
+    def _token(self, call: Call, target: Target, entry: Entry, now: float) -> tuple[Answer, Manner]:
         request = oauth_endpoints.read_token_request(self.google, call)
         entry.email, entry.client_id, entry.grant = request.email, request.client_id, request.grant_label
-        behaviour = self._meet(entry)
+        behaviour = _fitting(self._meet(entry), target)
         if forced := forced_answer(behaviour, About()):
             return forced, manner_of(behaviour)
         rotate = isinstance(behaviour, Rotate)
@@ -86,7 +88,7 @@ class Service:
         if grant is not None:
             entry.email, entry.grant, entry.client_id = grant.person.email, grant.label, grant.client_id
         entry.client_id = call.query.get("client_id", entry.client_id)
-        behaviour = self._meet(entry)
+        behaviour = _fitting(self._meet(entry), target)
         if forced := forced_answer(behaviour, About()):
             return forced, manner_of(behaviour)
         answers = {
@@ -107,7 +109,7 @@ class Service:
         except Denied as denied:
             self.journal.identified(entry)
             return _in_form(denied.answer, call, target), PLAIN
-        behaviour = self._meet(entry)
+        behaviour = _fitting(self._meet(entry), target)
         question = Question(
             call,
             target,
@@ -121,6 +123,13 @@ class Service:
 
     def _signed_for(self, target: Target, sub: str) -> str:
         return f"{target.surface}:{sub}" if self.signatures == "account" else target.surface
+
+
+def _fitting(behaviour: Behaviour | None, target: Target) -> Behaviour | None:
+    """An error meant for the middle of a stream is the whole answer where there is no stream."""
+    if isinstance(behaviour, Error) and target.endpoint != "stream":
+        return msgspec.structs.replace(behaviour, after_chunks=None)
+    return behaviour
 
 
 def _ask(question: Question, behaviour: Behaviour | None) -> Answer:
