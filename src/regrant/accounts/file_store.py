@@ -35,7 +35,10 @@ ADDING_LOCK = "adding.lock"
 
 
 class FileLock:
-    """A lock among all threads and processes, which the system frees when its holder dies. Also the RefreshLock."""
+    """A lock among all threads and processes: the RefreshLock, and under the write locks.
+
+    It is freed by the system when its holder dies, and when nothing refers to the object that holds it any more.
+    """
 
     def __init__(self, path: Path) -> None:
         self._path = path

@@ -131,6 +131,7 @@ class FolderWatch:
         """When to look, and at which names in any case: as soon as they are announced, else at least every RESCAN_S."""
         while True:
             watched = await asyncio.to_thread(self._identity)
+            yield frozenset()  # what happened while nothing was watched
             try:
                 async with contextlib.aclosing(self._announce(self._folder)) as batches:
                     async for names in batches:
@@ -139,7 +140,6 @@ class FolderWatch:
                             break  # the folder was replaced: what is watched is the one that is gone
             except (OSError, RuntimeError, ExceptionGroup):
                 # No folder, or no watch to be had (fs.inotify.max_user_instances raises RuntimeError).
-                yield frozenset()
                 await asyncio.sleep(RESCAN_S)
 
     def _identity(self) -> tuple[int, int] | None:
