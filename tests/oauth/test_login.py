@@ -28,7 +28,7 @@ def login(entropy: bytes = bytes(range(64)), login_hint: str = "") -> Login:
 
 
 LOGIN = login()
-GOOD = urlencode({"state": LOGIN.state, "code": "4/0code", "scope": "openid email"})
+GOOD = urlencode({"scope": "openid email", "state": LOGIN.state, "code": "4/0code"})
 
 
 def reason(url: str, now: float = NOW) -> str:
@@ -129,6 +129,13 @@ def test_no_text_raises_and_none_passes_without_the_state(text: str) -> None:
     assert isinstance(read_callback(LOGIN, text, NOW), CallbackRefused)
 
 
+@pytest.mark.parametrize("length", range(43))
+def test_a_part_of_the_state_does_not_pass(length: int) -> None:
+    for state in (LOGIN.state[:length], LOGIN.state[43 - length :], LOGIN.state + LOGIN.state[: length + 1]):
+        assert reason(urlencode({"state": state, "code": "4/0code"})) in {"state_mismatch", "state_missing"}
+    assert reason(urlencode({"state": LOGIN.state.swapcase(), "code": "4/0code"})) == "state_mismatch"
+
+
 def test_a_state_of_another_sign_in_is_foreign() -> None:
     other = login(b"z" * 64)
     outcome = read_callback(LOGIN, f"?state={other.state}&code=4", NOW)
@@ -191,6 +198,11 @@ def test_what_is_no_callback_is_told_apart() -> None:
     assert reason("http://127.0.0.1:5/?code=4") == "state_missing"
     assert reason(LOGIN.authorize_url("https://accounts.example/auth")) == "code_missing"
     assert reason(f"?state={LOGIN.state}&code=") == "code_missing"
+
+
+def test_a_text_longer_than_any_address_is_not_read() -> None:
+    assert isinstance(read_callback(LOGIN, f"?x={'a' * 16_000}&{GOOD}", NOW), Code)
+    assert reason(f"?x={'a' * 16_384}&{GOOD}") == "unreadable"
 
 
 @pytest.mark.parametrize("extra", ["state=other", "code=other", "error=other"])

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import AsyncIterator
+from typing import Any
 from urllib.parse import urlencode
 
 import pytest
@@ -122,12 +123,15 @@ async def _read_to_end(reader: asyncio.StreamReader) -> bytes:
 
 
 async def test_a_second_answer_changes_nothing(listener: LoopbackListener) -> None:
+    failures: list[dict[str, Any]] = []
+    asyncio.get_running_loop().set_exception_handler(lambda _, context: failures.append(context))
     login = login_for(listener)
     waiting = asyncio.create_task(listener.wait(login, WAIT_S))
     await asyncio.sleep(0)
     await fetch(listener.port, "/?" + urlencode({"state": login.state, "code": "first"}))
     assert "200 OK" in await fetch(listener.port, "/?" + urlencode({"state": login.state, "code": "second"}))
     assert await waiting == Code(Secret("first"))
+    assert failures == []
 
 
 async def test_an_answer_before_the_wait_began_is_not_believed(listener: LoopbackListener) -> None:

@@ -1,6 +1,7 @@
 """Google's token endpoint as it is met in the wild, over real sockets: every known answer, and what it may do.
 
-Longer than other files because the catalogue of answers stands beside the server that gives them.
+What the transport itself may raise is in `test_oauth_client_failures.py`. Longer than other files because the
+catalogue of answers stands beside the server that gives them.
 """
 
 from __future__ import annotations
@@ -10,7 +11,7 @@ import gzip
 import json
 import ssl
 import struct
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator
 from dataclasses import dataclass, field
 from pathlib import Path
 from socket import SO_LINGER, SOL_SOCKET
@@ -19,7 +20,6 @@ from urllib.parse import parse_qsl
 import pytest
 import trustme
 
-from regrant.errors import ConnectFailed, TransportError
 from regrant.oauth.client import GoogleOAuth
 from regrant.oauth.google import (
     Granted,
@@ -32,7 +32,7 @@ from regrant.oauth.google import (
 )
 from regrant.secret import Secret
 from regrant.transport.client import HttpClient
-from regrant.transport.model import Request, Response, Timeouts
+from regrant.transport.model import Timeouts
 
 CLIENT = OAuthClient("123-app.apps.example", Secret("client-secret-1"))
 TOKEN = Secret("refresh-ann-1")
@@ -97,14 +97,14 @@ class ScriptedServer:
             return
         if not answer:
             await self.over.wait()
-        step = 1 if self.drip_s else len(answer)
-        for at in range(0, len(answer), max(step, 1)):
+        head, blank, body = answer.partition(b"\r\n\r\n")
+        pieces = [head + blank, *(body[at : at + 1] for at in range(len(body)))] if self.drip_s else [answer]
+        for piece in pieces:
             if self.over.is_set():
                 return
-            writer.write(answer[at : at + step])
+            writer.write(piece)
             await writer.drain()
-            if self.drip_s:
-                await asyncio.sleep(self.drip_s)
+            await asyncio.sleep(self.drip_s)
 
 
 def http(status: int, body: bytes, kind: str = JSON, **fields: str) -> bytes:
@@ -417,7 +417,7 @@ async def test_an_answer_that_drips_ends_in_no_verdict(server: ScriptedServer, t
     server.drip_s = 0.02  # each byte is in time, the whole is not
     outcome = await GoogleOAuth(transport, server.endpoints(), QUICK).refresh(CLIENT, TOKEN)
     assert isinstance(outcome, Unavailable)
-    assert "0.5 s" in outcome.reason or "in time" in outcome.reason
+    assert outcome.reason == "no complete answer from 127.0.0.1 within 0.5 s"
 
 
 async def test_a_reset_connection_is_no_verdict(server: ScriptedServer, google: GoogleOAuth) -> None:
@@ -435,7 +435,7 @@ async def test_nobody_listening_is_no_verdict(server: ScriptedServer, transport:
     url = f"http://127.0.0.1:{port}/token"
     outcome = await GoogleOAuth(transport, Endpoints(url, url, url)).refresh(CLIENT, TOKEN)
     assert isinstance(outcome, Unavailable)
-    assert "no connection to 127.0.0.1" in outcome.reason
+    assert "cannot connect to" in outcome.reason
 
 
 async def test_a_trusted_certificate_makes_a_verdict_possible(
@@ -453,81 +453,16 @@ async def test_a_foreign_certificate_is_no_verdict_and_sees_no_token(tls_server:
     outcome = await GoogleOAuth(transport, tls_server.endpoints()).refresh(CLIENT, TOKEN)
     await transport.close()
     assert isinstance(outcome, Unavailable)
-    assert "certificate of 127.0.0.1 is not trusted" in outcome.reason
+    assert "certificate" in outcome.reason
+    assert "network.ca_file" in outcome.reason
     assert tls_server.seen == []
 
 
-class ForbiddenTransport:
-    """Fails the test by being used."""
-
-    async def send(self, request: Request) -> Response:
-        raise AssertionError(f"a request was sent to {request.url}")
-
-    async def close(self) -> None:
-        return
-
-
-@pytest.mark.parametrize(
-    "url",
-    [
-        "http://oauth2.example/token",
-        "http://192.0.2.1/token",
-        "http://127.0.0.1.example/token",
-        "http://127.0.0.1@oauth2.example/token",
-        "http://localhost.example/token",
-        "HTTP://oauth2.example/token",
-        "ftp://127.0.0.1/token",
-        "file:///etc/passwd",
-        "//127.0.0.1/token",
-        "token",
-        "",
-        "https://",
-        "http://[::1/token",
-    ],
-)
-async def test_no_credential_is_ever_sent_in_the_clear_to_another_host(url: str) -> None:
-    google = GoogleOAuth(ForbiddenTransport(), Endpoints(url, url, url))
-    refusals = [
-        await google.refresh(CLIENT, TOKEN),
-        await google.exchange(CLIENT, Secret("4/0code"), "http://127.0.0.1:5/", Secret("verifier-1")),
-        await google.identify(Secret("access-ann-1")),
-        await google.revoke(TOKEN),
-    ]
-    for outcome in refusals:
-        assert isinstance(outcome, Unavailable)
-        assert "https" in outcome.reason
-
-
-class FailingTransport:
-    """Raises what it was given, as a real transport does."""
-
-    def __init__(self, error: TransportError) -> None:
-        self._error = error
-
-    async def send(self, request: Request) -> Response:
-        raise self._error
-
-    async def close(self) -> None:
-        return
-
-
-def _failures() -> list[type[TransportError]]:
-    def below(kind: type[TransportError]) -> list[type[TransportError]]:
-        return [kind, *(found for child in kind.__subclasses__() for found in below(child))]
-
-    return below(TransportError)
-
-
-@pytest.mark.parametrize("failure", _failures(), ids=lambda failure: failure.__name__)
-async def test_each_failure_of_the_transport_becomes_a_sentence_without_secrets(
-    failure: Callable[[str], TransportError],
-) -> None:
-    transport = FailingTransport(failure("while sending refresh-ann-1\r\nwith client-secret-1"))
-    endpoint = "https://oauth2.example/token"
+async def test_an_endpoint_that_no_request_can_be_sent_to_is_no_verdict(transport: HttpClient) -> None:
+    endpoint = "https://oauth2..example/token"
     outcome = await GoogleOAuth(transport, Endpoints(endpoint, endpoint, endpoint)).refresh(CLIENT, TOKEN)
     assert isinstance(outcome, Unavailable)
-    assert "oauth2.example" in outcome.reason
-    assert outcome.reason.endswith("while sending [secret] with [secret]")
+    assert "is the URL right" in outcome.reason
 
 
 async def test_endpoints_are_read_at_each_call(server: ScriptedServer, transport: HttpClient) -> None:
@@ -549,9 +484,3 @@ async def test_a_cancelled_call_is_not_turned_into_an_answer(
     call.cancel()
     with pytest.raises(asyncio.CancelledError):
         await call
-
-
-async def test_a_failure_without_words_is_still_a_sentence() -> None:
-    endpoint = "https://oauth2.example/token"
-    google = GoogleOAuth(FailingTransport(ConnectFailed()), Endpoints(endpoint, endpoint, endpoint))
-    assert await google.refresh(CLIENT, TOKEN) == Unavailable("no connection to oauth2.example")

@@ -12,16 +12,7 @@ from dataclasses import dataclass, replace
 from typing import Protocol, TypeVar
 from urllib.parse import urlsplit
 
-from regrant.errors import (
-    AnswerTimeout,
-    BodyCut,
-    BodyIdle,
-    BodyTooLarge,
-    CertificateRefused,
-    ConnectFailed,
-    TransportError,
-    UnsendableRequest,
-)
+from regrant.errors import TransportError, UnsendableRequest
 from regrant.oauth import google
 from regrant.oauth.google import (
     Granted,
@@ -154,8 +145,8 @@ def _read(
 ) -> T | Refused | Unavailable:
     if isinstance(answer, Unavailable):
         return answer
-    encoding = next((value for name, value in answer.headers if name == b"content-encoding"), b"identity")
-    if encoding.strip().lower() != b"identity":
+    encodings = {value.strip().lower() for name, value in answer.headers if name == b"content-encoding"}
+    if encodings - {b"identity"}:
         return Unavailable("the answer came in an encoding that was not asked for", status=answer.status)
     outcome = parse(answer.status, answer.body, secrets=secrets)
     if isinstance(outcome, Unavailable):
@@ -164,18 +155,4 @@ def _read(
 
 
 def _sentence(error: TransportError, host: str, secrets: Sequence[Secret]) -> str:
-    detail = one_line(str(error), 200, secrets)
-    match error:
-        case CertificateRefused():
-            what = f"the certificate of {host} is not trusted (a proxy that opens TLS? see network.ca_file)"
-        case ConnectFailed():
-            what = f"no connection to {host}"
-        case AnswerTimeout():
-            what = f"{host} did not answer in time"
-        case BodyTooLarge():
-            what = f"the answer of {host} is longer than {MAX_ANSWER_BYTES // 1024} kB"
-        case BodyCut() | BodyIdle():
-            what = f"the answer of {host} broke off"
-        case _:
-            what = f"the exchange with {host} failed"
-    return f"{what}: {detail}" if detail else what
+    return f"no verdict from {host}: {one_line(str(error), 300, secrets) or 'the exchange broke off'}"

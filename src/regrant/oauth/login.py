@@ -182,7 +182,9 @@ def _refused(reason: str) -> CallbackRefused:
 
 def _read_fields(text: str) -> dict[str, str] | CallbackRefused:
     """The query of an address, decoded once; a parameter that decides and is given twice makes it unreadable."""
-    address = _unwrapped(text[:MAX_CALLBACK_CHARS])
+    if len(text) > MAX_CALLBACK_CHARS:
+        return _refused("unreadable")
+    address = _unwrapped(text)
     if "=" not in address:
         looks_like_a_code = address and "?" not in address and "://" not in address
         return _refused("bare_code" if looks_like_a_code else "unreadable")
