@@ -3,6 +3,8 @@ from __future__ import annotations
 import multiprocessing
 import os
 import stat
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -85,6 +87,33 @@ def test_processes_that_rotate_at_once_lose_no_line_and_cut_none(tmp_path: Path)
         writer.join(60)
         assert writer.exitcode == 0
     paths = list(tmp_path.glob("a.log*"))
+    longest_line = 5
+    assert all(path.stat().st_size > 3000 - longest_line for path in paths if path.name != "a.log")
     found = sorted(int(text) for path in paths for text in path.read_text().splitlines())
     assert found == list(range(3000))
-    assert len(paths) >= 20
+    assert len(paths) >= 4
+
+
+CUT = """
+import resource, sys
+from pathlib import Path
+from regrant.log_file import LogFile
+folder = Path(sys.argv[1])
+file = LogFile(folder / "a.log", folder / "log.lock")
+file.write(b"first line\\n")
+resource.setrlimit(resource.RLIMIT_FSIZE, (15, resource.RLIM_INFINITY))
+try:
+    file.write(b"second line\\n")
+except OSError:
+    print("told")
+resource.setrlimit(resource.RLIMIT_FSIZE, (resource.RLIM_INFINITY, resource.RLIM_INFINITY))
+file.write(b"third line\\n")
+"""
+
+
+@pytest.mark.skipif(os.name == "nt", reason="file size limits are POSIX")
+def test_a_line_that_was_cut_by_a_full_disk_does_not_spoil_the_next(tmp_path: Path) -> None:
+    command = [sys.executable, "-c", CUT, str(tmp_path)]
+    done = subprocess.run(command, capture_output=True, text=True, check=True)
+    assert done.stdout == "told\n"
+    assert (tmp_path / "a.log").read_text() == "first line\nseco\nthird line\n"

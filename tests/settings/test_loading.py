@@ -258,6 +258,8 @@ ENDPOINTS = sorted(key for key in BY_KEY if key.startswith("google.endpoints."))
         "https://a b",
         "https://host:99999",
         "https://host?x=1",
+        "https://user:word@example.org",
+        "https://a.org/b\\c",
     ],
 )
 def test_an_endpoint_that_would_carry_tokens_in_the_clear_is_refused(key: str, address: str) -> None:

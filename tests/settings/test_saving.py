@@ -18,7 +18,7 @@ from hypothesis import strategies as st
 
 from regrant.errors import SettingsError
 from regrant.secret import MASK, Secret
-from regrant.settings import load, make, save
+from regrant.settings import BY_KEY, load, make, save, value_at
 from regrant.settings.saving import edit
 
 COMMENTED = """\
@@ -129,6 +129,49 @@ def test_a_broken_file_can_be_mended_one_key_at_a_time_but_not_made_worse(tmp_pa
     save(tmp_path, {"server.port": 1})
     save(tmp_path, {"server.workers": 1, "log.level": "debug"})
     assert load(tmp_path, {}, {}).settings.log.level == "debug"
+
+
+ODD_LAYOUTS = [
+    "server.port = 1\n",
+    "server = {port = 1}\n",
+    'google.endpoints.token = "https://a.org"\ngoogle.project_id = "p"\n',
+    'google = {endpoints = {token = "https://a.org"}}\n',
+    'google = {clients = [{client_id = "x"}]}\n',
+    '[google]\nclients = [{client_id = "x"}]\nendpoints.token = "https://b.org"\n',
+    'models.aliases.a = "b"\n',
+    "[a.b]\n[server]\n[a.c]\n[google]\n[a]\nx = 1\n[google.endpoints]\n",
+]
+ODD_CHANGES: list[dict[str, Any]] = [
+    {"server.port": 2, "server.host": "::1"},
+    {"server.port": None, "google.endpoints.token": None, "models.aliases": None},
+    {"google.client_id": "z", "google.endpoints.revoke": "https://n.org"},
+    {"google.clients": [{"client_id": "q"}, {"client_id": "x"}]},
+    {"google.clients": None, "models.aliases": {"k": "v"}},
+]
+
+
+@pytest.mark.parametrize("text", ODD_LAYOUTS)
+@pytest.mark.parametrize("changes", ODD_CHANGES)
+def test_a_change_to_an_oddly_written_file_is_made_where_it_belongs(
+    tmp_path: Path, text: str, changes: dict[str, Any]
+) -> None:
+    write(tmp_path, text)
+    before = load(tmp_path, {}, {})
+    save(tmp_path, changes)
+    after = load(tmp_path, {}, {})
+    for key in BY_KEY:
+        expected = value_at(make({key: changes[key]} if key in changes else {}), key)
+        assert value_at(after.settings, key) == (
+            expected if key in changes else value_at(before.settings, key)
+        ), key
+    assert after.unknown == before.unknown
+
+
+def test_a_section_that_is_no_table_cannot_be_saved_into(tmp_path: Path) -> None:
+    path = write(tmp_path, "server = 3\n")
+    with pytest.raises(SettingsError, match=r"server \(config.toml\)"):
+        save(tmp_path, {"server.port": 1})
+    assert path.read_text() == "server = 3\n"
 
 
 def test_a_file_that_is_not_toml_is_never_overwritten(tmp_path: Path) -> None:

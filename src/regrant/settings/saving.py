@@ -5,6 +5,7 @@ What comes from the environment or a flag is never written; which values are all
 
 from __future__ import annotations
 
+import tomllib
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -45,18 +46,30 @@ def save(data_dir: Path, changes: Mapping[str, Any]) -> None:
 
 
 def _save_locked(path: Path, changes: Mapping[str, Any]) -> None:
+    _sweep(path.resolve())
     before = path.read_bytes() if path.exists() else b""
     old = parse_file(before, path)
-    after = edit(before, changes)
+    after = _edited(before, changes, _changed(old, changes), path)
     new = parse_file(after, path)
-    if new != _changed(old, changes):
-        raise SettingsError([f"{path}: the change cannot be placed in this file safely; edit it by hand"])
     problems = _problems(new)
     if problems and not set(problems) < set(_problems(old)):
         raise SettingsError(problems)
     if after != before:
-        _sweep(path.resolve())
         write_atomically(path, after)
+
+
+def _edited(before: bytes, changes: Mapping[str, Any], wanted: Mapping[str, Any], path: Path) -> bytes:
+    """The edited text, proved to hold `wanted`. tomlkit misplaces some changes in dotted and inline tables."""
+    from tomlkit.exceptions import TOMLKitError
+
+    for inline in (False, True):
+        try:
+            after = edit(before, changes, inline=inline)
+            if _pruned(tomllib.loads(after.decode("utf-8-sig"))) == _pruned(wanted):
+                return after
+        except (TOMLKitError, ValueError, TypeError, KeyError):
+            continue  # the other way of writing it may do; if not, the problem below is told
+    raise SettingsError([f"{path}: the change cannot be placed in this file safely; edit it by hand"])
 
 
 def _sweep(path: Path) -> None:
@@ -66,8 +79,8 @@ def _sweep(path: Path) -> None:
             leftover.unlink(missing_ok=True)
 
 
-def edit(data: bytes, changes: Mapping[str, Any]) -> bytes:
-    """The text of a config.toml with `changes` made, everything else as it was."""
+def edit(data: bytes, changes: Mapping[str, Any], *, inline: bool = False) -> bytes:
+    """The text of a config.toml with `changes` made, everything else as it was; new tables in braces if `inline`."""
     import tomlkit
 
     text = data.decode("utf-8-sig")
@@ -77,25 +90,25 @@ def edit(data: bytes, changes: Mapping[str, Any]) -> bytes:
         if value is None:
             _remove(document, key.split("."))
         else:
-            _put(document, key.split("."), _writable(value))
+            _put(document, key.split("."), _writable(value), inline=inline)
     edited = tomlkit.dumps(document)
     if crlf:
         edited = edited.replace("\r\n", "\n").replace("\n", "\r\n")
     return ((BOM if data.startswith(BOM.encode()) else "") + edited).encode()
 
 
-def _put(document: Any, path: list[str], value: Any) -> None:
+def _put(document: Any, path: list[str], value: Any, *, inline: bool) -> None:
     import tomlkit
 
     table = document
     for name in path[:-1]:
         if name not in table:
-            table[name] = tomlkit.table()
+            table[name] = tomlkit.inline_table() if inline else tomlkit.table()
         table = table[name]
-    _set(table, path[-1], value)
+    _set(table, path[-1], value, inline=inline)
 
 
-def _set(table: Any, name: str, value: Any) -> None:
+def _set(table: Any, name: str, value: Any, *, inline: bool) -> None:
     """Put `value` in place; a table is changed name by name and a value keeps the comment behind it."""
     import tomlkit
 
@@ -106,9 +119,9 @@ def _set(table: Any, name: str, value: Any) -> None:
         for gone in [below for below in old if below not in value]:
             del old[gone]
         for below, item in value.items():
-            _set(old, below, item)
+            _set(old, below, item, inline=inline)
         return
-    item = tomlkit.item(value)
+    item = _inline(value) if inline else tomlkit.item(value)
     if old is not None:
         if hasattr(old, "trivia") and hasattr(item, "trivia"):
             item.trivia.comment, item.trivia.comment_ws = old.trivia.comment, old.trivia.comment_ws
@@ -132,6 +145,23 @@ def _add(table: Any, name: str, item: Any) -> None:
             )  # tomlkit has no public way; `_save_locked` checks it
             return
     table[name] = item
+
+
+def _inline(value: Any) -> Any:
+    """`value` as one TOML value, its tables in braces."""
+    import tomlkit
+
+    if isinstance(value, dict):
+        table = tomlkit.inline_table()
+        for name, item in value.items():
+            table[name] = _inline(item)
+        return table
+    if isinstance(value, list):
+        array = tomlkit.array()
+        for item in value:
+            array.append(_inline(item))
+        return array
+    return tomlkit.item(value)
 
 
 def _plain(item: Any) -> Any:
@@ -163,6 +193,12 @@ def _changed(old: Mapping[str, Any], changes: Mapping[str, Any]) -> dict[str, An
         else:
             table[name] = _writable(value)
     return new
+
+
+def _pruned(table: Mapping[str, Any]) -> dict[str, Any]:
+    """Without empty tables: whether a header stays behind when its last key is removed says nothing."""
+    pruned = {name: _pruned(value) if isinstance(value, dict) else value for name, value in table.items()}
+    return {name: value for name, value in pruned.items() if value != {}}
 
 
 def _copy(value: Any) -> Any:
