@@ -7,7 +7,7 @@ Any byte, end or silence beyond the keep-alive time on an idle connection makes 
 from __future__ import annotations
 
 import asyncio
-from typing import Protocol
+from typing import Protocol, cast
 
 from regrant.transport.deadline import Deadline
 from regrant.transport.tls import ended_properly
@@ -76,8 +76,7 @@ class Connection(asyncio.Protocol):
         transport.set_write_buffer_limits(high=WRITE_HIGH_WATER_BYTES)
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
-        assert isinstance(transport, asyncio.Transport)
-        self.adopt(transport)
+        self.adopt(cast("asyncio.Transport", transport))  # uvloop's are not of that class
 
     def data_received(self, data: bytes) -> None:
         if self.receiver is None:

@@ -12,6 +12,7 @@ import ssl
 from collections import deque
 from collections.abc import Callable
 from itertools import zip_longest
+from typing import cast
 
 from regrant.errors import CertificateRefused, ConnectFailed
 from regrant.transport.connection import Connection
@@ -87,8 +88,7 @@ class _Tunnel(asyncio.Protocol):
         self._transport: asyncio.BaseTransport | None = None
 
     async def open(self, origin: Origin, proxy: Proxy) -> None:
-        assert isinstance(self._transport, asyncio.Transport)
-        self._transport.write(encode_connect(origin, proxy))
+        cast("asyncio.Transport", self._transport).write(encode_connect(origin, proxy))
         await self._answered
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:

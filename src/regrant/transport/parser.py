@@ -45,7 +45,10 @@ class AnswerParser:
         self.complete = False
         self.keep_alive = False
         self.surplus = False
-        """Bytes came after the end of the answer: nothing on this connection can be trusted any more."""
+        """Bytes came after the end of the answer: nothing on this connection can be trusted any more.
+
+        Blank lines in the same segment are swallowed by llhttp unseen; they can start no answer.
+        """
         self.until_close = False
         self.buffered = 0
         self._pieces: list[bytes] = []

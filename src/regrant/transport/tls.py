@@ -32,15 +32,12 @@ def ended_properly(transport: asyncio.Transport) -> bool:
     """Whether the peer's end of the stream is one that it meant: always on plain TCP, close_notify over TLS.
 
     Event loops report a cut TLS connection and a closed one alike; OpenSSL knows: after close_notify, and only
-    then, a read says that the stream has ended (RFC 8446 section 6.1, truncation attacks).
+    then, a read returns nothing instead of failing (RFC 8446 section 6.1, truncation attacks).
     """
     tls = transport.get_extra_info("ssl_object")
     if tls is None:
         return True
     try:
-        tls.read(1)
-    except ssl.SSLZeroReturnError:
-        return True
+        return bool(tls.read(1) == b"")
     except ssl.SSLError:
         return False
-    return False
