@@ -11,6 +11,9 @@ from dataclasses import dataclass
 KEEP_ALIVE = b": keep-alive\n\n"
 """A comment, which every client skips."""
 
+STRAY_LIMIT_BYTES = 65_536
+"""How much of what is not SSE is kept: an error object fits, a misdirected download does not."""
+
 
 @dataclass(frozen=True, slots=True)
 class SseEvent:
@@ -76,7 +79,7 @@ class SseDecoder:
         field, _, value = line.partition(b":")
         if field == b"event":
             self._name = value.removeprefix(b" ")
-        elif field not in {b"", b"id", b"retry", b"data"}:
+        elif field not in {b"", b"id", b"retry", b"data"} and len(self.stray) < STRAY_LIMIT_BYTES:
             self.stray += line + b"\n"
 
 

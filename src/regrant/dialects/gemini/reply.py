@@ -12,6 +12,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from types import MappingProxyType
+from typing import TypeVar
 
 import msgspec
 
@@ -34,6 +35,8 @@ from regrant.messages.model import (
 from regrant.messages.problem import Problem, ProblemKind
 from regrant.messages.stream import Event, Failed, Finished, PartDelta, PartEnded, PartStarted, Started
 from regrant.sse import SseDecoder, SseEvent
+
+T = TypeVar("T")
 
 NO_NAMES: Mapping[str, str] = MappingProxyType({})
 
@@ -82,7 +85,7 @@ class ChunkReader:
             self._started = True
             events.append(Started(id=chunk.response_id or "", model=chunk.model_version or ""))
         if chunk.usage_metadata is not None:
-            self._usage = _read_usage(chunk.usage_metadata)
+            self._usage = read_usage(chunk.usage_metadata)
         if chunk.prompt_feedback is not None and chunk.prompt_feedback.block_reason:
             self._blocked = chunk.prompt_feedback.block_reason
         for candidate in chunk.candidates or ():
@@ -233,7 +236,7 @@ class GeminiReplyDecoder:
 
     def _read(self, data: bytes) -> list[Event]:
         try:
-            chunk = _CHUNK.decode(data)
+            chunk = _decode(data, _CHUNK)
         except _UNREADABLE:
             return [self._fail(read_error(data), data)]
         if len(chunk.error):
@@ -249,7 +252,7 @@ class GeminiReplyDecoder:
 def decode_reply(body: bytes, *, call_prefix: str, names: Mapping[str, str] = NO_NAMES) -> list[Event]:
     """The events of an answer of `generateContent`, or of an array of chunks."""
     try:
-        chunks = _CHUNKS.decode(body) if body.lstrip()[:1] == b"[" else [_CHUNK.decode(body)]
+        chunks = _decode(body, _CHUNKS) if body.lstrip()[:1] == b"[" else [_decode(body, _CHUNK)]
     except _UNREADABLE:
         chunks = []
     error = read_error(body)
@@ -259,6 +262,12 @@ def decode_reply(body: bytes, *, call_prefix: str, names: Mapping[str, str] = NO
     reader = ChunkReader(call_prefix=call_prefix, names=names)
     events = [event for chunk in chunks for event in reader.read(chunk)]
     return events + reader.finish()
+
+
+def _decode(data: bytes, decoder: msgspec.json.Decoder[T]) -> T:
+    if not data.isascii():
+        data.decode()  # msgspec does not look into what it keeps raw
+    return decoder.decode(data)
 
 
 def _text_of(part: wire.ReplyPart) -> str | None:
@@ -272,7 +281,8 @@ def _text_of(part: wire.ReplyPart) -> str | None:
     return "" if part.thought_signature else None
 
 
-def _read_usage(usage: wire.UsageMetadata) -> Usage:
+def read_usage(usage: wire.UsageMetadata) -> Usage:
+    """Gemini counts thoughts beside the answer, and tool results beside the prompt."""
     return Usage(
         input_tokens=usage.prompt_token_count + usage.tool_use_prompt_token_count,
         cached_tokens=usage.cached_content_token_count,
