@@ -251,7 +251,7 @@ def decode_account(raw: bytes, *, stem: str) -> Account:
         raise AccountFileError(
             f"schema {fields.schema} is newer than this version of Regrant understands ({SCHEMA})"
         )
-    if not fields.email:
+    if not fields.email.strip():
         raise AccountFileError("the field `email` is missing")
     return _account(fields, token, document, stem)
 
