@@ -13,7 +13,17 @@ from hypothesis import strategies as st
 
 from regrant.errors import SettingsError
 from regrant.secret import MASK, Secret
-from regrant.settings import BY_KEY, SETTINGS, describe, load, make, parse_value, restart_needed, value_at
+from regrant.settings import (
+    BY_KEY,
+    SETTINGS,
+    check,
+    describe,
+    load,
+    make,
+    parse_value,
+    restart_needed,
+    value_at,
+)
 from regrant.settings.values import plain
 
 NOWHERE = Path("/nonexistent")
@@ -131,6 +141,16 @@ def test_an_unknown_key_in_the_file_is_a_warning_that_names_the_nearest(tmp_path
     assert "server.prot (config.toml): no such setting; the nearest is server.port" in loaded.unknown
     assert "sever.port (config.toml): no such setting; the nearest is server.port" in loaded.unknown
     assert len(loaded.unknown) == 4
+
+
+def test_a_check_tells_of_unknown_keys_beside_all_other_problems(tmp_path: Path) -> None:
+    assert check(tmp_path, {}, {}) == ()
+    unknown = "server.prot (config.toml): no such setting; the nearest is server.port"
+    assert check(write(tmp_path, "[server]\nprot = 2\n"), {}, {}) == (unknown,)
+    found = check(write(tmp_path, "[server]\nprot = 2\nworkers = 0\n"), {}, {"REGRANT_LOG__LEVEL": "loud"})
+    assert [problem.split(" ")[0] for problem in found] == ["server.workers", "log.level", "server.prot"]
+    (broken,) = check(write(tmp_path, "[server\n"), {}, {})
+    assert "line 1" in broken
 
 
 def test_a_quoted_key_with_a_dot_is_not_taken_for_a_setting(tmp_path: Path) -> None:

@@ -30,6 +30,7 @@ __all__ = [
     "Setting",
     "Settings",
     "Shown",
+    "check",
     "data_dir",
     "describe",
     "ensure_layout",

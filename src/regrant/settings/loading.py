@@ -74,6 +74,18 @@ def load(data_dir: Path, flags: Mapping[str, Any], environ: Mapping[str, str]) -
     return Loaded(assemble(Settings, values), origins, warnings, file.unknown)
 
 
+def check(data_dir: Path, flags: Mapping[str, Any], environ: Mapping[str, str]) -> tuple[str, ...]:
+    """Everything that is wrong with the settings, unknown keys in config.toml included. Never raises SettingsError."""
+    try:
+        return load(data_dir, flags, environ).unknown
+    except SettingsError as error:
+        problems = error.problems
+    try:
+        return (*problems, *read_table(read_file(data_dir / FILE)).unknown)
+    except SettingsError:
+        return problems  # the file cannot be read at all, which they say already
+
+
 def make(changes: Mapping[str, Any] | None = None) -> Settings:
     """The defaults with `changes` by key, without file and environment. Raises SettingsError."""
     given = read_flags(changes or {})
