@@ -161,11 +161,14 @@ class StateDatabase:
     def _enqueue(self, kind: str, key: str, value: str | None, until: float) -> None:
         with self._lock:
             self._pending.pop((kind, key), None)
-            if len(self._pending) >= MAX_PENDING:
-                del self._pending[next(iter(self._pending))]
-                self._dropped += 1
+            self._drop_beyond(MAX_PENDING - 1)
             self._pending[kind, key] = (value, until)
             self._lock.notify_all()
+
+    def _drop_beyond(self, limit: int) -> None:
+        while len(self._pending) > limit:
+            del self._pending[next(iter(self._pending))]
+            self._dropped += 1
 
     def _write_until_closed(self) -> None:
         with closing(_Connection(self._path)) as connection:
@@ -193,7 +196,8 @@ class StateDatabase:
         """Keep a failed batch for later, unless newer news came, and wait; False when it is time to stop trying."""
         self._fail(error)
         with self._lock:
-            self._pending = (batch | self._pending) if len(self._pending) < MAX_PENDING else self._pending
+            self._pending = batch | self._pending
+            self._drop_beyond(MAX_PENDING)
             self._writing = False
             pause_s = min(LAST_RETRY_S, FIRST_RETRY_S * 2.0 ** min(self._failures - 1, 10))
             return not self._lock.wait_for(lambda: self._closing, pause_s)
