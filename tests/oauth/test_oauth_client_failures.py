@@ -153,3 +153,10 @@ async def test_a_failure_without_words_is_still_a_sentence() -> None:
     assert await google.refresh(CLIENT, TOKEN) == Unavailable(
         "no verdict from oauth2.example: the exchange broke off"
     )
+
+
+async def test_a_request_shows_neither_its_body_nor_its_fields() -> None:
+    request = Request(
+        "POST", "https://oauth2.example/token", ((b"authorization", b"access-ann-1"),), b"refresh-ann-1"
+    )
+    assert "ann-1" not in repr(request)

@@ -6,7 +6,7 @@ No I/O here; the implementation is `client.py`.
 from __future__ import annotations
 
 from collections.abc import AsyncIterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Protocol
 
 Headers = Sequence[tuple[bytes, bytes]]
@@ -32,13 +32,13 @@ class Request:
     """One request.
 
     `Host` and all that concerns framing or the connection is set by the client; a caller's own are ignored.
-    A `User-Agent` of the caller replaces the client's.
+    A `User-Agent` of the caller replaces the client's. Fields and body may hold credentials and are not shown.
     """
 
     method: str
     url: str
-    headers: Headers = ()
-    body: bytes = b""
+    headers: Headers = field(default=(), repr=False)
+    body: bytes = field(default=b"", repr=False)
     timeouts: Timeouts = Timeouts()
 
 
