@@ -8,6 +8,7 @@ from regrant.settings.layout import data_dir, ensure_layout
 from regrant.settings.loading import (
     Loaded,
     Shown,
+    check,
     describe,
     load,
     make,
