@@ -527,6 +527,37 @@ async def test_early_answer_ends_the_writing_and_the_connection_is_not_reused() 
         assert server.connections == 2
 
 
+async def test_reset_while_a_large_body_is_written_is_a_reset_before_the_answer() -> None:
+    async def script(peer: Peer) -> None:
+        await peer.reader.readuntil(b"\r\n\r\n")
+        await peer.reader.read(1000)
+        peer.reset()
+
+    async with serving(script) as server, client_of() as client:
+        for size in (200_000, 64 << 20):
+            with pytest.raises(ResetBeforeAnswer):
+                await ask(client, server.url(), method="POST", body=bytes(size))
+
+
+async def test_closing_the_client_ends_a_reader_that_lags_behind() -> None:
+    async def script(peer: Peer) -> None:
+        await peer.request()
+        await peer.say(b"HTTP/1.1 200 OK\r\ncontent-length: 100000000\r\n\r\n")
+        while True:
+            await peer.say(bytes(1 << 16))
+
+    async with serving(script) as server, client_of() as client:
+        answer = await client.send(Request("GET", server.url()))
+        pool = next(iter(client._origins.values()))[1]
+        (connection,) = pool._members
+        await until(lambda: not connection.transport.is_reading())
+        closing = asyncio.ensure_future(client.close())
+        await asyncio.sleep(0)
+        _, error = await failure_of(answer)
+        assert isinstance(error, BodyCut)
+        await closing
+
+
 async def test_large_body_is_sent_whole() -> None:
     body = bytes(range(256)) * 20_000
 

@@ -167,8 +167,8 @@ class Answer:
         for start in range(0, len(body), SLICE_BYTES):
             while connection.write_paused and not self._parser.head_done:
                 await self._wait(self._request.timeouts.idle_s)
-            if self._parser.head_done or self._error is not None:
-                return
+            if self._parser.head_done or not connection.usable:
+                return  # answered early, or broken: `exchange` hears of it next
             connection.transport.write(body[start : start + SLICE_BYTES])
         self._sent = True
 
@@ -200,7 +200,7 @@ class Answer:
             return
         if self._paused:
             self._paused = False
-            connection.transport.resume_reading()
+            connection.resume_reading()
         parser = self._parser
         if self._sent and parser.keep_alive and not parser.surplus and connection.flushed:
             connection.release()
@@ -225,7 +225,7 @@ class Answer:
     def _resume_reading(self) -> None:
         self._paused = False
         if self._connection is not None:
-            self._connection.transport.resume_reading()
+            self._connection.resume_reading()
 
     def _too_large(self, limit: int) -> BodyTooLarge:
         self._drop()

@@ -70,6 +70,10 @@ class Connection(asyncio.Protocol):
         """Close at once and let whoever uses the connection know, which `drop` does not."""
         self.transport.abort()
 
+    def resume_reading(self) -> None:
+        if self.usable:  # uvloop raises on a closed transport whose loss has not been announced yet
+            self.transport.resume_reading()
+
     def adopt(self, transport: asyncio.Transport) -> None:
         """Use `transport` from now on: the fresh one, or the TLS layer laid over a tunnel."""
         self.transport = transport

@@ -23,6 +23,9 @@ ATTEMPT_DELAY_S = (
     0.25  # RFC 8305 section 8: the next address is tried when the last has not answered for so long
 )
 
+Address = tuple[int, tuple[object, ...]]
+"""An address family and an address of it, as `getaddrinfo` gives them."""
+
 
 async def dial(route: Route, make: Callable[[], Connection], context: ssl.SSLContext | None) -> Connection:
     """A connection to the origin of `route`, ready for a request. `context` is needed for https.
@@ -129,12 +132,19 @@ def _reason(exc: Exception) -> str:
 
 
 async def _connect(host: str, port: int) -> socket.socket:
-    """A TCP socket connected to the first address of `host` that answers (RFC 8305). Raises OSError."""
+    found = await asyncio.get_running_loop().getaddrinfo(host, port, type=socket.SOCK_STREAM)
+    return await connect_any(_alternate([(family, address) for family, _, _, _, address in found]))
+
+
+async def connect_any(found: list[Address]) -> socket.socket:
+    """A TCP socket connected to the first of the addresses that answers (RFC 8305). Raises OSError.
+
+    The next address gets its turn when the last one failed or has been silent for a while; the losers are closed.
+    """
+    if len(found) == 1:
+        return await _attempt(*found[0])
     loop = asyncio.get_running_loop()
-    found = await loop.getaddrinfo(host, port, type=socket.SOCK_STREAM)
-    addresses = deque(_alternate([(family, address) for family, _, _, _, address in found]))
-    if len(addresses) == 1:
-        return await _attempt(*addresses[0])
+    addresses = deque(found)
     running: set[asyncio.Task[socket.socket]] = set()
     winner: socket.socket | None = None
     failure: BaseException = OSError("the name has no address")
@@ -176,7 +186,7 @@ def _discard(task: asyncio.Task[socket.socket]) -> None:
         task.result().close()
 
 
-def _alternate(found: list[tuple[int, tuple[object, ...]]]) -> list[tuple[int, tuple[object, ...]]]:
+def _alternate(found: list[Address]) -> list[Address]:
     """The addresses with the families taking turns, each family in the resolver's order (RFC 8305 section 4)."""
     first = [item for item in found if item[0] == found[0][0]]
     other = [item for item in found if item[0] != found[0][0]]
