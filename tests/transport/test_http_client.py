@@ -365,7 +365,9 @@ async def test_chunk_framing_without_body_bytes_does_not_extend_the_idle_time() 
 async def test_slow_reader_is_not_blamed_on_the_peer() -> None:
     async def script(peer: Peer) -> None:
         await peer.request()
-        await peer.say(b"HTTP/1.1 200 OK\r\ncontent-length: 4\r\n\r\nab")
+        await peer.say(b"HTTP/1.1 200 OK\r\ncontent-length: 4\r\n\r\n")
+        await asyncio.sleep(0.02)  # so that the reader waits, and its time runs
+        await peer.say(b"ab")
         await released.wait()
         await peer.say(b"cd")
         await peer.gone()
@@ -523,6 +525,33 @@ async def test_early_answer_ends_the_writing_and_the_connection_is_not_reused() 
         answer = await client.send(large)
         assert (answer.status, await answer.read(10)) == (413, b"no")
         answered.set()
+        assert await ask(client, server.url()) == (200, b"ok")
+        assert server.connections == 2
+
+
+async def test_connection_of_a_request_cut_short_is_not_reused_even_if_all_written_bytes_were_read() -> None:
+    async def script(peer: Peer) -> None:
+        await peer.reader.readuntil(b"\r\n\r\n")
+        if peer.number == 2:
+            await peer.say(OK)
+            return
+        await peer.say(b"HTTP/1.1 413 Too Large\r\ncontent-length: 2\r\n\r\nn")
+        await answered.wait()
+        try:
+            while True:
+                async with asyncio.timeout(0.2):
+                    assert await peer.reader.read(1 << 20)
+        except TimeoutError:  # all that was written has been read
+            await peer.say(b"o")
+        assert await peer.gone()
+
+    answered = asyncio.Event()
+    async with serving(script) as server, client_of() as client:
+        large = Request("POST", server.url(), body=bytes(64 << 20), timeouts=QUICK)
+        answer = await client.send(large)
+        assert answer.status == 413
+        answered.set()
+        assert await answer.read(10) == b"no"
         assert await ask(client, server.url()) == (200, b"ok")
         assert server.connections == 2
 
