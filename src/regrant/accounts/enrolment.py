@@ -16,8 +16,7 @@ from msgspec.structs import replace as changed
 
 from regrant.accounts.diagnosis import scrub
 from regrant.accounts.entry import Entry
-from regrant.accounts.keeper import AccountUnusable, Keeper
-from regrant.accounts.lifecycle import (
+from regrant.accounts.events import (
     AccessTokenSupplied,
     AttentionRaised,
     Edited,
@@ -25,8 +24,9 @@ from regrant.accounts.lifecycle import (
     Identity,
     Reauthorized,
     RefreshAnswered,
-    merge_token,
 )
+from regrant.accounts.keeper import AccountUnusable, Keeper
+from regrant.accounts.lifecycle import merge_token
 from regrant.accounts.model import Account, Token, same_email
 from regrant.accounts.refresher import Clients, client_of
 from regrant.errors import RegrantError

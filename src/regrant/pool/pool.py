@@ -112,6 +112,11 @@ class Pool:
             strikes = max(self._strikes.get((account.project, model), 0), self._strikes.get(("", model), 0))
         return Lease(account, model, strikes, self._return)
 
+    def renew(self, lease: Lease) -> Lease:
+        """Another lease on the same account: for the one replay after its token was refused."""
+        self._in_flight[lease.account.id] += 1
+        return Lease(lease.account, lease.model, lease.strikes, self._return)
+
     async def lease_or_wait(
         self, wish: Wish, *, deadline: float, max_wait_s: float, rescue_s: float = 0.0
     ) -> Lease | Unavailable:

@@ -1,50 +1,51 @@
-"""Cool-downs shared by all processes of a data folder: the bridge between a Pool and the state database.
+"""Cool-downs that all processes on one data folder share, and that survive a restart.
 
-How the database writes and follows is `regrant/state.py`.
+Kept in `state.sqlite3` (`regrant/state.py`); the pool itself never reads a database.
 """
 
 from __future__ import annotations
 
+import asyncio
 from typing import Any
 
 import msgspec
 
 from regrant.pool.cooldown import Cooldown, CooldownKey
-from regrant.pool.pool import CooldownChanged, Pool
-from regrant.state import Change, StateDatabase
+from regrant.pool.pool import Pool
+from regrant.state import StateDatabase
 from regrant.upstream.faults import FaultKind
 
 KIND = "cooldown"
+FOLLOW_S = 0.5
 
 
-def share_cooldowns(database: StateDatabase) -> CooldownChanged:
-    """What to pass to a Pool as `on_cooldown`, so that the other processes learn of its cool-downs."""
+class SharedCooldowns:
+    def __init__(self, state: StateDatabase) -> None:
+        self._state = state
 
-    def tell(key: CooldownKey, cooldown: Cooldown | None) -> None:
+    def publish(self, key: CooldownKey, cooldown: Cooldown | None) -> None:
+        """Tell the other processes; the pool's `on_cooldown`."""
         if cooldown is None:
-            database.delete(KIND, key.encode())
+            self._state.delete(KIND, key.encode())
         else:
-            database.put(KIND, key.encode(), {"why": cooldown.why}, cooldown.until)
+            self._state.put(KIND, key.encode(), cooldown.why, cooldown.until)
 
-    return tell
-
-
-def load_cooldowns(pool: Pool, database: StateDatabase) -> None:
-    """Take over what was known before this process started. Blocks on the disk."""
-    for key, (value, until) in database.load(KIND).items():
-        _observe(pool, key, value, until)
-
-
-def apply_change(pool: Pool, change: Change) -> None:
-    """Take over one change by another process; changes of other kinds are ignored."""
-    if change.kind == KIND:
-        _observe(pool, change.key, None if change.deleted else change.value, change.until)
+    async def follow(self, pool: Pool) -> None:
+        """Take in what is known and what other processes change, until cancelled."""
+        seq = 0
+        for key, (why, until) in (await asyncio.to_thread(self._state.load, KIND)).items():
+            _take(pool, key, why, until)
+        while True:
+            changes, seq = await asyncio.to_thread(self._state.changes, seq)
+            for change in changes:
+                if change.kind == KIND:
+                    _take(pool, change.key, None if change.deleted else change.value, change.until)
+            await asyncio.sleep(FOLLOW_S)
 
 
-def _observe(pool: Pool, text: str, value: Any, until: float) -> None:
+def _take(pool: Pool, key: str, why: Any, until: float) -> None:
     try:
-        key = CooldownKey.decode(text)
-        cooldown = None if value is None else Cooldown(until, FaultKind(value["why"]))
-    except (msgspec.MsgspecError, TypeError, KeyError, ValueError):
-        return  # written by a version that knows other scopes or faults; it ends by itself
-    pool.observe(key, cooldown)
+        cooldown = None if why is None else Cooldown(until, FaultKind(why))
+        pool.observe(CooldownKey.decode(key), cooldown)
+    except (msgspec.MsgspecError, ValueError):
+        return  # written by a version that knows more; it keeps its own pool right

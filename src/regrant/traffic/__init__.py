@@ -1,1 +1,1 @@
-"""To be told."""
+"""What happened: one Exchange per request, with its Attempts."""

@@ -1,0 +1,294 @@
+"""The composition root: the only place that names concrete classes and puts the parts together.
+
+`build` makes an `App` from settings; `App.start` brings it to life, `App.close` ends it with nothing lost. The ASGI entry
+gives the gateway its routes and everything under `/api` to the back office, which is imported when it is first needed.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import functools
+import os
+import zoneinfo
+from collections.abc import Awaitable, Callable, Mapping
+from pathlib import Path
+from typing import Any
+
+from regrant import __version__, logs
+from regrant.accounts.enrolment import Defaults, Enrolment
+from regrant.accounts.file_store import FileStore
+from regrant.accounts.graveyard import Graveyard
+from regrant.accounts.keeper import Keeper
+from regrant.accounts.refresher import GoogleRefresher
+from regrant.accounts.signin import SignIns
+from regrant.accounts.store import AccountStore
+from regrant.clock import Clock, SystemClock
+from regrant.errors import SettingsError
+from regrant.gateway.calls import Calls
+from regrant.gateway.chat import ChatService
+from regrant.gateway.key_file import KeyFile, KeysError
+from regrant.gateway.keys import KeyRing, ring_of
+from regrant.gateway.offer import Offer
+from regrant.gateway.pipeline import Pipeline
+from regrant.gateway.relay import GeminiRelay
+from regrant.gateway.server import Gateway
+from regrant.oauth.client import GoogleOAuth
+from regrant.oauth.google import OAuthClient
+from regrant.pool.members import Members
+from regrant.pool.pool import Pool
+from regrant.pool.selector import STRATEGIES
+from regrant.pool.sharing import SharedCooldowns
+from regrant.settings import Loaded, Settings, load, restart_needed
+from regrant.state import StateDatabase
+from regrant.transport.client import HttpClient
+from regrant.transport.model import Transport
+
+FOLLOW_FILES_S = 0.5
+
+Asgi = Callable[[Any, Any, Any], Awaitable[None]]
+
+log = logs.get("app")
+
+
+class LiveSettings:
+    """The settings in force, followed while the process runs. What is wrong on disk leaves them as they are."""
+
+    def __init__(self, data_dir: Path, flags: Mapping[str, Any], environ: Mapping[str, str]) -> None:
+        self.data_dir = data_dir
+        self._flags = dict(flags)
+        self._environ = dict(environ)
+        self.loaded: Loaded = load(data_dir, self._flags, self._environ)
+        self._seen = self._signature()
+
+    def __call__(self) -> Settings:
+        return self.loaded.settings
+
+    def changed(self) -> bool:
+        return self._signature() != self._seen
+
+    def reload(self) -> list[str]:
+        """Read again; the keys that changed and need a restart. Raises SettingsError and keeps the old settings."""
+        self._seen = self._signature()
+        old = self.loaded.settings
+        self.loaded = load(self.data_dir, self._flags, self._environ)
+        return restart_needed(old, self.loaded.settings)
+
+    def _signature(self) -> tuple[int, int, int] | None:
+        try:
+            stat = os.stat(self.data_dir / "config.toml")
+        except OSError:
+            return None
+        return (stat.st_mtime_ns, stat.st_size, stat.st_ino)
+
+
+class App:
+    """One gateway process. The parts are public: the back office and the command line work on them."""
+
+    def __init__(
+        self, settings: LiveSettings, *, clock: Clock, store: AccountStore, transport: Transport
+    ) -> None:
+        self.settings = settings
+        self.clock = clock
+        self.transport = transport
+        self.state = StateDatabase(settings.data_dir / "state.sqlite3", clock, report=_report_state)
+        self.key_file = KeyFile(settings.data_dir, clock)
+        self.keys = KeyRing()
+        self.graveyard = Graveyard(self.state)
+        self.oauth = GoogleOAuth(transport, _Endpoints(settings))
+        self.keeper = Keeper(
+            store,
+            GoogleRefresher(self.oauth, self.oauth_clients),
+            clock=clock,
+            idle_check_s=lambda: settings().google.idle_check_days * 86_400,
+            remember_death=self.graveyard.bury,
+        )
+        self.enrolment = Enrolment(
+            self.keeper,
+            self.oauth,
+            clients=self.oauth_clients,
+            defaults=self._defaults,
+            tombstones=self.graveyard,
+        )
+        self.signins = SignIns(
+            self.enrolment,
+            self.oauth,
+            clients=self.oauth_clients,
+            authorize_endpoint=lambda: settings().google.endpoints.authorize,
+            scopes=lambda: settings().google.scopes,
+            clock=clock,
+        )
+        self.shared_cooldowns = SharedCooldowns(self.state)
+        strategy = STRATEGIES[settings().pool.strategy]()
+        self.pool = Pool(clock, strategy, on_cooldown=self.shared_cooldowns.publish)
+        self.members = Members(self.pool, lambda: settings().google.client_id)
+        self.pipeline = Pipeline(
+            self.keeper,
+            self.pool,
+            transport,
+            clock=clock,
+            limits=lambda: settings().pool,
+            quota_zone=lambda: _zone(settings().quota.timezone),
+        )
+        calls = Calls(self.keeper, settings)
+        self.offer = Offer(self.pipeline, calls, settings=settings, clock=clock)
+        self.gateway = Gateway(
+            ChatService(self.pipeline, calls, self.offer),
+            GeminiRelay(self.pipeline, calls, self.offer),
+            self.offer,
+            self,
+            settings=settings,
+            keys=lambda: self.keys,
+        )
+        self.address = ""
+        """Where the process listens, once it does: `http://127.0.0.1:8045`."""
+        self._office: Asgi | None = None
+        self._importing: asyncio.Lock | None = None
+
+    # -- life ------------------------------------------------------------------------------------------------------
+
+    async def start(self) -> None:
+        """Load accounts and keys, fill the pool, and follow what others change."""
+        self.load_keys()
+        await self.keeper.start()
+        self.members.fill(self.keeper.entries())
+        self.keeper.listen(self.members)
+        self.keeper.spawn(self.shared_cooldowns.follow(self.pool), "follow cool-downs")
+        self.keeper.spawn(self._follow_files(), "follow settings and keys")
+
+    async def close(self) -> None:
+        """End: refreshes in flight are waited for, everything is written."""
+        await self.keeper.close()
+        await self.transport.close()
+        await asyncio.to_thread(self.state.close)
+
+    async def _follow_files(self) -> None:
+        while True:
+            await asyncio.sleep(FOLLOW_FILES_S)
+            if self.settings.changed():
+                self.reload_settings()
+            if self.key_file.changed():
+                self.load_keys()
+
+    def reload_settings(self) -> None:
+        """Apply config.toml as it is now; what is wrong is logged and changes nothing."""
+        try:
+            waiting = self.settings.reload()
+        except SettingsError as error:
+            problems = "; ".join(error.problems)
+            log.error("settings_refused", f"config.toml is wrong, the settings stay as they are: {problems}")
+            return
+        logs.configure(self.settings().log, self.settings.data_dir)
+        self.load_keys()
+        self.members.fill(self.keeper.entries())
+        text = (
+            f"settings changed; a restart is needed for: {', '.join(waiting)}"
+            if waiting
+            else "settings changed"
+        )
+        log.info("settings_changed", text)
+
+    def load_keys(self) -> None:
+        """Take the client keys as they are on disk; an unreadable file leaves the last good ones."""
+        try:
+            self.key_file.load()
+        except KeysError as error:
+            log.error("keys_unreadable", f"the client keys stay as they were: {error}")
+        self.keys = ring_of(self.key_file.keys, self.settings().server.api_key)
+
+    # -- facts -----------------------------------------------------------------------------------------------------
+
+    def can_serve(self) -> bool:
+        """Whether any account may be chosen for some model."""
+        return any(True for _ in self.pool.candidates)
+
+    def reasons(self) -> dict[str, int]:
+        """How many accounts are out of the pool, by reason."""
+        counted = {reason.value: count for reason, count in self.pool.absences.items()}
+        corrupt = len(self.keeper.corrupt())
+        return counted | ({"corrupt": corrupt} if corrupt else {})
+
+    def oauth_clients(self) -> dict[str, OAuthClient]:
+        configured = self.settings().google.oauth_clients().values()
+        return {one.client_id: OAuthClient(one.client_id, one.client_secret, one.name) for one in configured}
+
+    def _defaults(self) -> Defaults:
+        google = self.settings().google
+        return Defaults(google.project_id, google.upstream, google.location, google.scopes)
+
+    # -- ASGI ------------------------------------------------------------------------------------------------------
+
+    async def __call__(self, scope: Any, receive: Any, send: Any) -> None:
+        """Every HTTP request: the back office under /api and for the browser's return from Google, else the gateway."""
+        path: str = scope["path"] if scope["type"] == "http" else ""
+        if (
+            path.startswith("/api/") and not path.startswith(("/api/hello", "/api/event_logging"))
+        ) or path == "/oauth/callback":
+            await (await self._back_office())(scope, receive, send)
+        elif scope["type"] == "http":
+            await self.gateway(scope, receive, send)
+        elif scope["type"] == "websocket":
+            await receive()
+            await send({"type": "websocket.close", "code": 1000})
+
+    async def _back_office(self) -> Asgi:
+        if self._office is None:
+            self._importing = self._importing or asyncio.Lock()
+            async with self._importing:
+                if self._office is None:
+                    # Imported in a thread: it takes a while, and requests go on meanwhile.
+                    self._office = await asyncio.to_thread(self._make_office)
+        return self._office
+
+    def _make_office(self) -> Asgi:
+        from regrant.admin import make_office
+
+        return make_office(self)
+
+
+class _Endpoints:
+    """Google's OAuth addresses, read at each call so that changed settings apply at once."""
+
+    def __init__(self, settings: LiveSettings) -> None:
+        self._settings = settings
+
+    @property
+    def authorize(self) -> str:
+        return self._settings().google.endpoints.authorize
+
+    @property
+    def token(self) -> str:
+        return self._settings().google.endpoints.token
+
+    @property
+    def revoke(self) -> str:
+        return self._settings().google.endpoints.revoke
+
+    @property
+    def userinfo(self) -> str:
+        return self._settings().google.endpoints.userinfo
+
+
+def build(
+    settings: LiveSettings,
+    *,
+    clock: Clock | None = None,
+    store: AccountStore | None = None,
+    transport: Transport | None = None,
+) -> App:
+    """Put a gateway together. What is not given is the real thing."""
+    network = settings().network
+    files = FileStore(settings.data_dir)
+    files.prepare()
+    client = transport or HttpClient(
+        ca_file=network.ca_file, proxy=network.proxy.reveal(), user_agent=f"regrant/{__version__}"
+    )
+    return App(settings, clock=clock or SystemClock(), store=store or files, transport=client)
+
+
+@functools.cache
+def _zone(name: str) -> zoneinfo.ZoneInfo:
+    return zoneinfo.ZoneInfo(name)
+
+
+def _report_state(sentence: str) -> None:
+    log.warning("state_not_shared", sentence)

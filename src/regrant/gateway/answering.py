@@ -1,0 +1,69 @@
+"""Writing one answer to a client: its head once, its body, and the headers that every answer carries.
+
+ASGI only; what is written is decided by the callers.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Callable, Iterable
+from typing import Any
+
+from regrant.dialects.base import ProblemAnswer
+from regrant.traffic.exchange import Exchange
+
+Send = Callable[[Any], Awaitable[None]]
+Fields = Iterable[tuple[bytes, bytes]]
+
+JSON = (b"content-type", b"application/json")
+
+
+class ConnectionAborted(Exception):  # raised to make the server drop the connection
+    """The body cannot be ended honestly: the connection is dropped in the middle."""
+
+
+class Answering:
+    """One answer. `committed` is whether its head has gone out."""
+
+    def __init__(self, send: Send, exchange: Exchange, extra: Fields = (), *, bodiless: bool = False) -> None:
+        self._send = send
+        self.exchange = exchange
+        self.extra = tuple(extra)
+        self.committed = False
+        self._bodiless = bodiless
+
+    async def start(self, status: int, headers: Fields) -> None:
+        """Send the head; the body follows with `write`."""
+        exchange = self.exchange
+        exchange.status = status
+        self.committed = True
+        fields = [
+            *headers,
+            (b"x-request-id", exchange.id.encode()),
+            (b"x-regrant-model", exchange.served_model.encode("latin-1", "replace")),
+            (b"x-regrant-attempts", b"%d" % len(exchange.attempts)),
+            *self.extra,
+        ]
+        await self._send({"type": "http.response.start", "status": status, "headers": fields})
+
+    async def write(self, data: bytes) -> None:
+        if data:
+            await self._send({"type": "http.response.body", "body": data, "more_body": True})
+
+    async def end(self, data: bytes = b"") -> None:
+        await self._send({"type": "http.response.body", "body": data, "more_body": False})
+
+    async def whole(self, status: int, headers: Fields, body: bytes) -> None:
+        """An answer in one piece."""
+        length = () if status == 204 else ((b"content-length", b"%d" % len(body)),)
+        await self.start(status, (*headers, *length))
+        await self.end(b"" if self._bodiless else body)
+
+    async def json(self, status: int, body: bytes) -> None:
+        await self.whole(status, (JSON,), body)
+
+    async def fail(self, problem: ProblemAnswer, *, close: bool = False) -> None:
+        """A problem as the whole answer. After the commit point there is only the way out of dropping the connection."""
+        if self.committed:
+            raise ConnectionAborted
+        headers = (*problem.headers, (b"connection", b"close")) if close else problem.headers
+        await self.whole(problem.status, headers, problem.body)

@@ -1,0 +1,119 @@
+"""OpenAI chat completions served by Gemini, through the message model; streamed or whole by one path."""
+
+from __future__ import annotations
+
+import time
+
+from regrant.dialects import gemini, openai_chat
+from regrant.dialects.base import SSE, ReplyContext, StreamEncoder, UpstreamRequest, reply_context
+from regrant.errors import DialectError, TransportError
+from regrant.gateway.answering import Answering
+from regrant.gateway.calls import Calls, ModelCall
+from regrant.gateway.inbound import Inbound
+from regrant.gateway.keepalive import KeepAlive
+from regrant.gateway.offer import Offer
+from regrant.gateway.pipeline import Answer, Ask, Pipeline, Refusal
+from regrant.gateway.reading import Stream, Whole, read_next
+from regrant.gateway.telling import CUT, tell, unknown_model
+from regrant.messages.fold import fold
+from regrant.messages.model import Request, Text
+from regrant.messages.problem import Problem, describe_refusal
+from regrant.messages.stream import Failed, Finished
+from regrant.pool.affinity import derive_key
+
+
+class ChatService:
+    def __init__(self, pipeline: Pipeline, calls: Calls, offer: Offer) -> None:
+        self._pipeline = pipeline
+        self._calls = calls
+        self._offer = offer
+
+    async def serve(self, inbound: Inbound) -> None:
+        """Answer one request. Raises DialectError for one that cannot be understood or expressed."""
+        exchange, answering = inbound.exchange, inbound.answering
+        request = openai_chat.decode_request(inbound.body)
+        exchange.model = request.model
+        routed = await self._offer.route(request.model)
+        if routed is None:
+            await answering.fail(openai_chat.encode_problem(unknown_model(request.model)))
+            return
+        exchange.served_model = routed.model
+        encoded = gemini.encode_request(request, model=routed.model)
+        exchange.dropped = (*request.dropped, *encoded.dropped)
+        outcome = await self._pipeline.open(self._ask(inbound, request, routed.model, encoded), exchange)
+        if isinstance(outcome, Refusal):
+            problem = tell(outcome)
+            exchange.problem = problem.kind
+            await answering.fail(openai_chat.encode_problem(problem))
+            return
+        context = reply_context(request, id=exchange.id.removeprefix("req_"), created=int(time.time()))
+        try:
+            if isinstance(outcome.reading, Whole):
+                await _answer_whole(outcome.reading, context, answering)
+            else:
+                await _answer_stream(outcome, openai_chat.stream_encoder(context), answering)
+        finally:
+            await outcome.close()
+
+    def _ask(self, inbound: Inbound, request: Request, model: str, encoded: UpstreamRequest) -> Ask:
+        key = derive_key(client=inbound.client_id, headers=inbound.text_headers, opening=_opening_of(request))
+        prefix = f"call_{inbound.exchange.id.removeprefix('req_')}_"
+        if request.stream:
+            call = ModelCall(model=model, method="streamGenerateContent", query="alt=sse", body=encoded.body)
+            return self._calls.ask_model(
+                call, lambda: Stream(call_prefix=prefix, names=encoded.names), key=key
+            )
+        call = ModelCall(model=model, method="generateContent", body=encoded.body)
+        return self._calls.ask_model(call, lambda: Whole(call_prefix=prefix, names=encoded.names), key=key)
+
+
+async def _answer_whole(reading: Whole, context: ReplyContext, answering: Answering) -> None:
+    reply = fold(reading.events)
+    if isinstance(reply, Failed):
+        await answering.fail(openai_chat.encode_problem(reply.problem))
+        return
+    answering.exchange.usage = reply.usage
+    await answering.json(200, openai_chat.encode_reply(reply, context=context))
+
+
+async def _answer_stream(answer: Answer, encoder: StreamEncoder, answering: Answering) -> None:
+    await answering.start(200, ((b"content-type", SSE), (b"cache-control", b"no-cache")))
+    with KeepAlive(answering, encoder.keep_alive(), idle=True) as pulse:
+        problem = await _pump(answer, encoder, answering, pulse)
+    if problem is None:
+        await answering.end()
+        return
+    answering.exchange.problem = "cut"
+    await answering.end(encoder.fail(problem))
+
+
+async def _pump(
+    answer: Answer, encoder: StreamEncoder, answering: Answering, pulse: KeepAlive
+) -> Problem | None:
+    """Translate events until the end of the reply; the problem that broke it off, if one did."""
+    reading = answer.reading
+    assert isinstance(reading, Stream)
+    try:
+        while True:
+            events, reading.events = reading.events, []
+            for event in events:
+                if isinstance(event, Failed):
+                    return event.problem
+                if isinstance(event, Finished):
+                    answering.exchange.usage = event.usage
+                await answering.write(encoder.encode(event))
+            if events:
+                pulse.touch()
+            if answer.ended or reading.over:
+                return None
+            await read_next(answer)
+    except TransportError:
+        return CUT
+    except DialectError as error:
+        return describe_refusal(error)
+
+
+def _opening_of(request: Request) -> list[str]:
+    """The texts that stay the same through a conversation: the system prompt and the first turn."""
+    first = request.turns[0].parts if request.turns else ()
+    return [part.text for part in (*request.system, *first) if isinstance(part, Text)]

@@ -1,0 +1,103 @@
+"""Which models the accounts can see, asked of Google and remembered for an hour.
+
+One account per project and upstream is asked, because models belong to projects. Asking goes through the same pipeline
+as every request, so a dead account found on the way is handled like anywhere else.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Awaitable, Callable, Sequence
+from dataclasses import dataclass, field
+
+import msgspec
+
+from regrant.clock import Clock
+from regrant.messages.catalogue import ModelInfo
+
+KEEP_S = 3600.0
+KEEP_FAILURE_S = 15.0
+MAX_PAGES = 10
+
+
+class _Model(msgspec.Struct, rename="camel"):
+    name: str = ""
+    display_name: str | None = None
+    description: str | None = None
+    version: str | None = None
+    input_token_limit: int | None = None
+    output_token_limit: int | None = None
+    supported_generation_methods: list[str] = []
+    thinking: bool | None = None
+
+
+class _Page(msgspec.Struct, rename="camel"):
+    models: list[_Model] = []
+    publisher_models: list[_Model] = []
+    next_page_token: str = ""
+
+
+def read_page(body: bytes) -> tuple[list[ModelInfo], str]:
+    """The models of one page and the token of the next, "" at the end. Raises msgspec.MsgspecError."""
+    page = msgspec.json.decode(body, type=_Page)
+    found = [_info(model) for model in (*page.models, *page.publisher_models) if model.name]
+    return found, page.next_page_token
+
+
+def _info(model: _Model) -> ModelInfo:
+    info = ModelInfo(
+        id=model.name.rpartition("models/")[2],
+        display_name=model.display_name or "",
+        description=model.description or "",
+        version=model.version or "",
+        input_token_limit=model.input_token_limit,
+        output_token_limit=model.output_token_limit,
+        thinking=model.thinking,
+    )
+    methods = tuple(model.supported_generation_methods)
+    return msgspec.structs.replace(info, methods=methods) if methods else info
+
+
+@dataclass(slots=True)
+class _Known:
+    models: dict[str, ModelInfo] = field(default_factory=dict)
+    until: float = 0.0
+
+
+Fetch = Callable[[], Awaitable[Sequence[ModelInfo] | None]]
+"""Asks Google for the models of every project; None when nobody could be asked."""
+
+
+class Discovery:
+    def __init__(self, fetch: Fetch, clock: Clock) -> None:
+        self._fetch = fetch
+        self._clock = clock
+        self._known = _Known()
+        self._asking: asyncio.Task[None] | None = None
+
+    def now_known(self) -> dict[str, ModelInfo]:
+        """What is known without asking; may be out of date or empty."""
+        return self._known.models
+
+    async def models(self) -> dict[str, ModelInfo]:
+        """The models by id; asks Google if that was too long ago. Callers share one question."""
+        if self._clock.monotonic() >= self._known.until:
+            if self._asking is None:
+                self._asking = asyncio.create_task(self._ask(), name="discover models")
+            await asyncio.shield(self._asking)
+        return self._known.models
+
+    def forget(self) -> None:
+        """Ask anew next time: the accounts have changed."""
+        self._known.until = 0.0
+
+    async def _ask(self) -> None:
+        try:
+            found = await self._fetch()
+            now = self._clock.monotonic()
+            if found is None:
+                self._known.until = now + KEEP_FAILURE_S
+            else:
+                self._known = _Known({model.id: model for model in found}, now + KEEP_S)
+        finally:
+            self._asking = None

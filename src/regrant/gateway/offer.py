@@ -1,0 +1,77 @@
+"""The models on offer, and which of them serves the name that a client asked for."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+
+import msgspec
+
+from regrant.clock import Clock
+from regrant.gateway import routing
+from regrant.gateway.calls import Calls
+from regrant.gateway.discovery import MAX_PAGES, Discovery, read_page
+from regrant.gateway.pipeline import Pipeline, Refusal
+from regrant.gateway.reading import Relay
+from regrant.gateway.telling import tell
+from regrant.messages.catalogue import ModelInfo
+from regrant.messages.problem import Problem
+from regrant.settings import Settings
+from regrant.traffic.exchange import Exchange
+
+
+class Offer:
+    def __init__(
+        self, pipeline: Pipeline, calls: Calls, *, settings: Callable[[], Settings], clock: Clock
+    ) -> None:
+        self._pipeline = pipeline
+        self._calls = calls
+        self._settings = settings
+        self.discovery = Discovery(self._fetch, clock)
+
+    async def route(self, name: str) -> routing.Routed | None:
+        """The upstream model for a name. Google is asked which models there are only where that matters."""
+        models = self._settings().models
+        rules = routing.Rules(models.aliases, models.default, models.presets)
+        known = routing.route_known(name, rules)
+        return known or routing.route(name, rules, await self.discovery.models())
+
+    async def models(self) -> Sequence[ModelInfo] | Problem:
+        """What clients may ask for: the models that the accounts can see, and the aliases of the settings."""
+        models = await self.discovery.models()
+        if not models:
+            found = await self._list()
+            if isinstance(found, Refusal):
+                return tell(found)
+            models = {model.id: model for model in found}
+        aliases = [
+            msgspec.structs.replace(models[target], id=alias)
+            for alias, target in self._settings().models.aliases.items()
+            if "*" not in alias and alias not in models and target in models
+        ]
+        return [*models.values(), *aliases]
+
+    async def _fetch(self) -> Sequence[ModelInfo] | None:
+        found = await self._list()
+        return None if isinstance(found, Refusal) else found
+
+    async def _list(self) -> Sequence[ModelInfo] | Refusal:
+        """All pages of the list, as one account sees them."""
+        found: list[ModelInfo] = []
+        page_token = ""
+        for _ in range(MAX_PAGES):
+            outcome = await self._pipeline.open(
+                self._calls.ask_models(page_token), Exchange(id="", at=0.0, dialect="")
+            )
+            if isinstance(outcome, Refusal):
+                return outcome
+            try:
+                assert isinstance(outcome.reading, Relay)
+                models, page_token = read_page(outcome.reading.take())
+            except msgspec.MsgspecError:
+                break
+            finally:
+                await outcome.close()
+            found += models
+            if not page_token:
+                break
+        return found

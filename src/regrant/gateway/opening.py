@@ -1,0 +1,89 @@
+"""The little that the gateway reads of a Gemini request that it relays: how the conversation opens.
+
+A malformed body is refused here, before an account is asked; all else is Google's to judge.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+import msgspec
+
+from regrant.errors import DialectError
+
+
+class _Part(msgspec.Struct):
+    text: Any = None
+
+
+class _Content(msgspec.Struct):
+    parts: Any = None
+
+
+class _Body(msgspec.Struct):
+    contents: msgspec.Raw = msgspec.Raw(b"null")
+    system: msgspec.Raw = msgspec.field(default=msgspec.Raw(b"null"), name="systemInstruction")
+    system_snake: msgspec.Raw = msgspec.field(default=msgspec.Raw(b"null"), name="system_instruction")
+    cached: Any = msgspec.field(default=None, name="cachedContent")
+
+
+@dataclass(frozen=True, slots=True)
+class Opening:
+    """Texts that stay the same through a conversation, and the name of the cached content in use."""
+
+    texts: tuple[str, ...] = ()
+    cached_content: str = ""
+
+
+def read_opening(body: bytes) -> Opening:
+    """Raises DialectError for a body that is no JSON object."""
+    try:
+        found = msgspec.json.decode(body, type=_Body)
+    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
+        raise DialectError(f"The request body is not a JSON object: {error}") from error
+    system = found.system if bytes(found.system) != b"null" else found.system_snake
+    texts = (*_texts(system), *_texts(found.contents))
+    return Opening(texts, found.cached if isinstance(found.cached, str) else "")
+
+
+def _texts(raw: msgspec.Raw) -> list[str]:
+    """The texts of a content, or of the first of several."""
+    try:
+        value = msgspec.json.decode(raw)
+    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
+        return []
+    content = value[0] if isinstance(value, list) and value else value
+    parts = content.get("parts") if isinstance(content, dict) else None
+    parts = parts if isinstance(parts, list) else [parts]
+    return [part["text"] for part in parts if isinstance(part, dict) and isinstance(part.get("text"), str)]
+
+
+def rename_models(body: bytes, model: str) -> bytes:
+    """The body with the model's name replaced where Google wants it repeated; otherwise untouched, byte for byte.
+
+    `batchEmbedContents` and `countTokens` name the model inside, and it must be that of the address.
+    """
+    if b'"model"' not in body:
+        return body
+    document = msgspec.json.decode(body, type=dict[str, msgspec.Raw])
+    changed = False
+    if "model" in document:
+        document["model"] = _name(model)
+        changed = True
+    for key in ("generateContentRequest", "generate_content_request"):
+        if key in document:
+            inner = msgspec.json.decode(document[key], type=dict[str, msgspec.Raw])
+            document[key] = msgspec.Raw(msgspec.json.encode(inner | {"model": _name(model)}))
+            changed = True
+    if "requests" in document:
+        inners = msgspec.json.decode(document["requests"], type=list[dict[str, msgspec.Raw]])
+        document["requests"] = msgspec.Raw(
+            msgspec.json.encode([inner | {"model": _name(model)} for inner in inners])
+        )
+        changed = True
+    return msgspec.json.encode(document) if changed else body
+
+
+def _name(model: str) -> msgspec.Raw:
+    return msgspec.Raw(msgspec.json.encode(f"models/{model}"))

@@ -1,0 +1,269 @@
+"""The journey of one request from an account to Google and back, up to the commit point.
+
+Theory of operation. One loop, one failure per layer: `open` leases accounts until one answers, `_attempt` gets a token
+and makes one call, `_first_event` reads until the answer is known to be one. Nothing has been sent to the client before
+`open` returns, so every failure up to there may be repaired with another account. What a failure means is judged by
+`upstream/faults.py`, what follows from it by `verdict.py`; this file carries it out. The set of accounts that were tried
+is kept for the whole request: none is asked twice but for the one replay after a 401.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections.abc import AsyncIterator, Callable
+from dataclasses import dataclass, field
+from datetime import tzinfo
+
+from regrant.accounts.keeper import AccountUnusable, Keeper
+from regrant.clock import Clock
+from regrant.errors import AnswerTimeout, BodyCut, TransportError
+from regrant.gateway import verdict
+from regrant.gateway.reading import Reading
+from regrant.gateway.verdict import GiveUp, Problem, Progress, RetrySame
+from regrant.pool.lease import Lease, Unavailable, Wish
+from regrant.pool.pool import Pool
+from regrant.secret import Secret
+from regrant.settings.model import Pool as Limits
+from regrant.traffic.exchange import Attempt, Exchange
+from regrant.transport.model import Headers, Request, Response, Transport
+from regrant.upstream.faults import (
+    Call,
+    Fault,
+    FaultKind,
+    account_died,
+    classify_answer,
+    classify_transport,
+    token_unavailable,
+)
+
+MAX_ERROR_BYTES = 1 << 20
+
+
+@dataclass(frozen=True, slots=True)
+class Ask:
+    """What a request wants of Google. `build` writes the call for one account, `read` begins reading one answer."""
+
+    model: str
+    build: Callable[[str, Secret, float], Request]
+    """(account id, access token, seconds left until the deadline) -> the call."""
+    read: Callable[[], Reading]
+    key: int | None = None
+
+
+@dataclass(slots=True)
+class Answer:
+    """An answer of Google's whose first event has come. Close it when done; the lease ends with it."""
+
+    response: Response
+    reading: Reading
+    lease: Lease
+    chunks: AsyncIterator[bytes]
+    ended: bool
+
+    async def close(self) -> None:
+        self.lease.release()
+        await self.response.close()
+
+
+@dataclass(frozen=True, slots=True)
+class Refusal:
+    """No account could serve. `passed_on` is Google's own answer where that is the client's business."""
+
+    problem: Problem
+    passed_on: tuple[int, Headers, bytes] | None = None
+    reasons: dict[str, int] = field(default_factory=dict)
+    google_says: str = ""
+
+
+@dataclass(slots=True)
+class _Journey:
+    """What one request has tried so far."""
+
+    ask: Ask
+    exchange: Exchange
+    deadline: float
+    tried: set[str] = field(default_factory=set)
+    calls: int = 0
+    outages: int = 0
+    replay: Lease | None = None
+    last: Fault | None = None
+    passed_on: tuple[int, Headers, bytes] | None = None
+
+
+class Pipeline:
+    def __init__(
+        self,
+        keeper: Keeper,
+        pool: Pool,
+        transport: Transport,
+        *,
+        clock: Clock,
+        limits: Callable[[], Limits],
+        quota_zone: Callable[[], tzinfo],
+    ) -> None:
+        self._keeper = keeper
+        self._pool = pool
+        self._transport = transport
+        self._clock = clock
+        self._limits = limits
+        self._quota_zone = quota_zone
+
+    async def open(self, ask: Ask, exchange: Exchange) -> Answer | Refusal:
+        """Find an account that answers. The caller is cancelled when its client leaves; nothing is left behind then."""
+        limits = self._limits()
+        journey = _Journey(ask, exchange, self._clock.monotonic() + limits.deadline_s)
+        while True:
+            lease = await self._lease(journey, limits)
+            if isinstance(lease, Unavailable):
+                return self._refuse_absence(journey, lease)
+            outcome = await self._try(journey, lease)
+            if isinstance(outcome, Answer):
+                return outcome
+            refusal = self._after(journey, lease, outcome, limits)
+            if refusal is not None:
+                return refusal
+
+    async def _lease(self, journey: _Journey, limits: Limits) -> Lease | Unavailable:
+        if journey.replay is not None:
+            return journey.replay
+        wish = Wish(journey.ask.model, journey.ask.key, journey.tried)
+        return await self._pool.lease_or_wait(
+            wish, deadline=journey.deadline, max_wait_s=limits.max_wait_s, rescue_s=limits.rescue_s
+        )
+
+    async def _try(self, journey: _Journey, lease: Lease) -> Answer | Fault:
+        """One attempt; the lease is released unless it ends in an answer, and kept for a replay by `_after`."""
+        attempt = Attempt(account_id=lease.account.id)
+        journey.exchange.attempts.append(attempt)
+        journey.tried.add(lease.account.id)
+        started = time.perf_counter()
+        outcome: Answer | Fault | None = None
+        try:
+            outcome = await self._attempt(journey, lease, attempt)
+        finally:
+            attempt.ms = (time.perf_counter() - started) * 1000
+            if not isinstance(outcome, Answer):
+                lease.release()
+        if isinstance(outcome, Fault):
+            attempt.fault = outcome.kind
+        return outcome
+
+    async def _attempt(self, journey: _Journey, lease: Lease, attempt: Attempt) -> Answer | Fault:
+        account_id = lease.account.id
+        try:
+            async with asyncio.timeout(journey.deadline - self._clock.monotonic()):
+                token = self._keeper.ready_token(account_id) or await self._keeper.token(account_id)
+        except TimeoutError:
+            return token_unavailable("no token came before the deadline")
+        except AccountUnusable as error:
+            return account_died() if error.why == "disabled" else token_unavailable(error.why)
+        journey.calls += 1
+        left_s = max(0.05, journey.deadline - self._clock.monotonic())
+        try:
+            response = await self._transport.send(journey.ask.build(account_id, token, left_s))
+        except TransportError as error:
+            return classify_transport(error)
+        attempt.status = response.status
+        try:
+            if response.status != 200:
+                return await self._refused(journey, lease, token, response)
+            return await self._first_event(journey, lease, response)
+        except BaseException:
+            await response.close()
+            raise
+
+    async def _refused(self, journey: _Journey, lease: Lease, token: Secret, response: Response) -> Fault:
+        try:
+            async with asyncio.timeout(journey.deadline - self._clock.monotonic()):
+                body = await response.read(MAX_ERROR_BYTES)
+        except (TransportError, TimeoutError):
+            body = b""
+        finally:
+            await response.close()
+        fault = classify_answer(response.status, response.headers, body, self._call(journey, lease))
+        journey.passed_on = (response.status, response.headers, body)
+        if fault.kind is FaultKind.TOKEN_REJECTED:
+            self._keeper.reject(lease.account.id, token)
+        return fault
+
+    async def _first_event(self, journey: _Journey, lease: Lease, response: Response) -> Answer | Fault:
+        reading = journey.ask.read()
+        chunks = response.chunks()
+        ended = False
+        try:
+            async with asyncio.timeout(journey.deadline - self._clock.monotonic()):
+                while not reading.ready and reading.failure is None:
+                    try:
+                        reading.feed(await anext(chunks))
+                    except StopAsyncIteration:
+                        reading.end()
+                        ended = True
+                        break
+        except TimeoutError:
+            await response.close()
+            return classify_transport(AnswerTimeout("no event came before the deadline"))
+        except TransportError as error:
+            await response.close()
+            return classify_transport(error)
+        if reading.failure is not None:
+            await response.close()
+            journey.passed_on = None
+            return classify_answer(200, response.headers, reading.failure, self._call(journey, lease))
+        if not reading.ready:
+            await response.close()
+            return classify_transport(BodyCut("the answer ended before its first event"))
+        self._pool.succeeded(lease)
+        self._keeper.served(lease.account.id)
+        return Answer(response, reading, lease, chunks, ended)
+
+    def _call(self, journey: _Journey, lease: Lease) -> Call:
+        return Call(
+            model=journey.ask.model,
+            project=lease.account.project,
+            now=self._clock.now(),
+            tz=self._quota_zone(),
+            strikes=lease.strikes,
+            vertex=lease.account.upstream == "vertex",
+            replayed=journey.replay is not None,
+        )
+
+    def _after(self, journey: _Journey, lease: Lease, fault: Fault, limits: Limits) -> Refusal | None:
+        """Apply the fault and decide: None to go on, else what the client is told."""
+        self._pool.report(lease, fault)
+        if fault.attention is not None:
+            attention = fault.attention
+            self._keeper.needs_attention(lease.account.id, attention.code, attention.message, attention.url)
+        progress = Progress(
+            calls=journey.calls,
+            max_attempts=limits.max_attempts,
+            time_left_s=journey.deadline - self._clock.monotonic(),
+            outages=journey.outages,
+            replayed=journey.replay is not None,
+        )
+        if not verdict.is_counted(fault) and journey.replay is not None:
+            journey.calls -= 1  # the refused call ended in the account's death
+        decision = verdict.judge(fault, progress, now=self._clock.now())
+        journey.outages += verdict.is_outage(fault)
+        journey.last = fault
+        journey.replay = None
+        match decision:
+            case RetrySame():
+                journey.replay = self._pool.renew(lease)
+            case GiveUp(problem):
+                return self._refusal(journey, problem, fault)
+            case _:
+                pass
+        return None
+
+    def _refuse_absence(self, journey: _Journey, unavailable: Unavailable) -> Refusal:
+        zone = self._quota_zone()
+        problem = verdict.describe_absence(unavailable, journey.last, now=self._clock.now(), tz=zone)
+        refusal = self._refusal(journey, problem, journey.last)
+        reasons = {reason.value: count for reason, count in unavailable.reasons.items() if count}
+        return Refusal(problem, refusal.passed_on, reasons, refusal.google_says)
+
+    def _refusal(self, journey: _Journey, problem: Problem, fault: Fault | None) -> Refusal:
+        if problem.kind is not verdict.ProblemKind.PASS_ON:
+            return Refusal(problem)
+        return Refusal(problem, journey.passed_on, {}, fault.message if fault else "")

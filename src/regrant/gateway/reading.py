@@ -1,0 +1,155 @@
+"""Reading one upstream answer up to the point where it is known to be an answer.
+
+Three ways: relayed bytes (Gemini to Gemini), a translated stream, and a translated answer in one piece. Each tells when
+the first event is there (`ready`) and, before that, whether it is an error of Google's inside a 200 (`failure`).
+"""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator, Mapping
+from typing import Protocol
+
+from regrant.dialects import gemini
+from regrant.dialects.gemini import GeminiStreamScanner, StreamForm
+from regrant.messages.stream import Event, Failed, Finished, PartStarted
+
+
+class Reading(Protocol):
+    @property
+    def ready(self) -> bool:
+        """The first event is complete: time to commit to this upstream, unless `failure` is set."""
+        ...
+
+    @property
+    def failure(self) -> bytes | None:
+        """The upstream's error object, when the answer turned out to be one."""
+        ...
+
+    def feed(self, chunk: bytes) -> None: ...
+
+    def end(self) -> None:
+        """The body has ended cleanly."""
+        ...
+
+
+class Relay:
+    """Bytes that go to the client as they came. `held` are those that came before the commit point."""
+
+    def __init__(self, form: StreamForm, *, generates: bool) -> None:
+        self.scanner = GeminiStreamScanner(form)
+        self.held: list[bytes] = []
+        self._generates = generates
+        self._ended = False
+
+    @property
+    def ready(self) -> bool:
+        return self.scanner.started or self._ended
+
+    @property
+    def failure(self) -> bytes | None:
+        return self.scanner.error
+
+    @property
+    def incomplete(self) -> bool:
+        """The answer has ended, and no client may take it for whole."""
+        return self._generates and self.scanner.form != "json" and not self.scanner.complete
+
+    def feed(self, chunk: bytes) -> None:
+        self.scanner.feed(chunk)
+        self.held.append(chunk)
+
+    def end(self) -> None:
+        self.scanner.end()
+        self._ended = self.scanner.begun
+
+    def take(self) -> bytes:
+        """What was held back until now."""
+        held = b"".join(self.held)
+        self.held.clear()
+        return held
+
+
+class Stream:
+    """A stream that is translated. `events` wait to be encoded."""
+
+    def __init__(self, *, call_prefix: str, names: Mapping[str, str]) -> None:
+        self._decoder = gemini.reply_decoder(call_prefix=call_prefix, names=names)
+        self.events: list[Event] = []
+        self.over = False
+        self._ready = False
+        self._failure: bytes | None = None
+
+    @property
+    def ready(self) -> bool:
+        return self._ready
+
+    @property
+    def failure(self) -> bytes | None:
+        return self._failure
+
+    def feed(self, chunk: bytes) -> None:
+        self._take(self._decoder.feed(chunk))
+
+    def end(self) -> None:
+        self._take(self._decoder.end())
+
+    def _take(self, events: list[Event]) -> None:
+        for event in events:
+            match event:
+                case Failed():
+                    self.over = True
+                    if not self._ready:
+                        self._failure = event.upstream_error
+                case Finished():
+                    self.over = self._ready = True
+                case PartStarted():
+                    self._ready = True
+                case _:
+                    pass
+        self.events += events
+
+
+class Whole:
+    """An answer in one piece, translated once it is complete."""
+
+    def __init__(self, *, call_prefix: str, names: Mapping[str, str]) -> None:
+        self._call_prefix = call_prefix
+        self._names = names
+        self._body: list[bytes] = []
+        self.events: list[Event] = []
+        self._failure: bytes | None = None
+
+    @property
+    def ready(self) -> bool:
+        return bool(self.events)
+
+    @property
+    def failure(self) -> bytes | None:
+        return self._failure
+
+    def feed(self, chunk: bytes) -> None:
+        self._body.append(chunk)
+
+    def end(self) -> None:
+        body = b"".join(self._body)
+        self.events = gemini.decode_reply(body, call_prefix=self._call_prefix, names=self._names)
+        last = self.events[-1]
+        if isinstance(last, Failed):
+            self._failure = last.upstream_error
+
+
+class Readable(Protocol):
+    """An upstream answer under way."""
+
+    reading: Reading
+    chunks: AsyncIterator[bytes]
+    ended: bool
+
+
+async def read_next(answer: Readable) -> None:
+    """Feed the next bytes to the reading, or tell it that the body has ended. Raises TransportError."""
+    try:
+        answer.reading.feed(await anext(answer.chunks))
+    except StopAsyncIteration:
+        answer.ended = True
+        answer.reading.end()

@@ -1,0 +1,129 @@
+"""Gemini to Gemini: bytes that are passed on as they are, watched but not changed.
+
+What must change does: the address, the credentials, and the model's name where an alias stands for another.
+"""
+
+from __future__ import annotations
+
+import re
+from urllib.parse import parse_qsl, urlencode
+
+from regrant.dialects import gemini
+from regrant.dialects.base import JSON
+from regrant.dialects.gemini import StreamForm
+from regrant.errors import TransportError
+from regrant.gateway.answering import Answering, ConnectionAborted
+from regrant.gateway.calls import Calls, ModelCall
+from regrant.gateway.inbound import Inbound
+from regrant.gateway.keepalive import KeepAlive
+from regrant.gateway.offer import Offer
+from regrant.gateway.opening import read_opening, rename_models
+from regrant.gateway.pipeline import Answer, Pipeline, Refusal
+from regrant.gateway.reading import Relay, read_next
+from regrant.gateway.telling import CUT, tell, unknown_model
+from regrant.pool.affinity import derive_key
+from regrant.upstream import google
+
+_END_OF_EVENT = re.compile(rb"\r?\n\r?\n\Z")
+_COMMENT = b": keep-alive\n\n"
+
+
+class GeminiRelay:
+    def __init__(self, pipeline: Pipeline, calls: Calls, offer: Offer) -> None:
+        self._pipeline = pipeline
+        self._calls = calls
+        self._offer = offer
+
+    async def serve(self, inbound: Inbound) -> None:
+        """Answer one request. Raises DialectError for a body that is no JSON object."""
+        route, exchange = inbound.route, inbound.exchange
+        opening = read_opening(inbound.body)
+        routed = await self._offer.route(route.model)
+        if routed is None:
+            await inbound.answering.fail(gemini.encode_problem(unknown_model(route.model)))
+            return
+        exchange.served_model = routed.model
+        same = routed.model == route.model.removeprefix("models/")
+        query = [
+            pair
+            for pair in parse_qsl(inbound.query.decode("latin-1"), keep_blank_values=True)
+            if pair[0] != "key"
+        ]
+        form = _form(route.method, dict(query))
+        call = ModelCall(
+            model=routed.model,
+            method=route.method,
+            query=urlencode(query),
+            body=inbound.body if same else rename_models(inbound.body, routed.model),
+            headers=google.forwarded(list(inbound.headers.items())),
+        )
+        key = derive_key(
+            client=inbound.client_id,
+            headers=inbound.text_headers,
+            prompt_cache_key=opening.cached_content,
+            opening=opening.texts,
+        )
+        generates = "enerateContent" in route.method
+        ask = self._calls.ask_model(call, lambda: Relay(form, generates=generates), key=key)
+        outcome = await self._pipeline.open(ask, exchange)
+        if isinstance(outcome, Refusal):
+            await _refuse(outcome, inbound.answering)
+            return
+        try:
+            await _answer(outcome, inbound.answering, form)
+        finally:
+            await outcome.close()
+
+
+async def _refuse(refusal: Refusal, answering: Answering) -> None:
+    problem = tell(refusal)
+    answering.exchange.problem = problem.kind
+    if refusal.passed_on is None:
+        await answering.fail(gemini.encode_problem(problem))
+        return
+    status, headers, body = refusal.passed_on
+    kind = next((value for name, value in headers if name == b"content-type"), JSON)
+    await answering.whole(status, ((b"content-type", kind),), body)
+
+
+async def _answer(answer: Answer, answering: Answering, form: StreamForm) -> None:
+    reading = answer.reading
+    assert isinstance(reading, Relay)
+    head = [(b"content-type", answer.response.header(b"content-type") or JSON)]
+    if form == "json":
+        await answering.whole(200, head, reading.take())
+        answering.exchange.usage = reading.scanner.usage
+        return
+    await answering.start(200, [*head, (b"cache-control", b"no-cache")])
+    whole = await _pump(answer, reading, answering, form)
+    answering.exchange.usage = reading.scanner.usage
+    if whole and not reading.incomplete:
+        await answering.end()
+        return
+    answering.exchange.problem = "cut"
+    closing = gemini.error_event(CUT, form, begun=True)
+    if not closing:
+        raise ConnectionAborted
+    await answering.end(closing)
+
+
+async def _pump(answer: Answer, reading: Relay, answering: Answering, form: StreamForm) -> bool:
+    """Pass the bytes on until the upstream's end; False when it broke off."""
+    with KeepAlive(answering, _COMMENT if form == "sse" else b"", idle=False) as pulse:
+        while True:
+            if data := reading.take():
+                await answering.write(data)
+                pulse.idle = _END_OF_EVENT.search(data[-4:]) is not None
+                pulse.touch()
+            if answer.ended:
+                return True
+            try:
+                await read_next(answer)
+            except TransportError:
+                return False
+
+
+def _form(method: str, query: dict[str, str]) -> StreamForm:
+    if method != "streamGenerateContent":
+        return "json"
+    return "sse" if "sse" in {query.get("alt"), query.get("$alt")} else "array"

@@ -1,0 +1,106 @@
+"""What a client is told when its request cannot be served: counts by cause and the next step, never an e-mail or a token.
+
+Pure. Which problem it is was decided in `verdict.py`; how it is written is the dialects' affair.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+from regrant.gateway import verdict
+from regrant.gateway.pipeline import Refusal
+from regrant.messages.problem import Problem, ProblemKind
+
+_WORDS = {
+    "disabled": "disabled (the grant died; sign in again)",
+    "quota": "held back by quota protection",
+    "paused": "paused",
+    "attention": "in need of attention",
+    "cooldown": "cooling down",
+    "client": "without a working OAuth client",
+    "corrupt": "unreadable on disk",
+    "unsuited": "unable to serve this model",
+    "tried": "tried without success",
+}
+
+CUT = Problem(
+    ProblemKind.UPSTREAM_UNAVAILABLE, "Google broke the answer off. Try again.", code="upstream_unavailable"
+)
+"""After the commit point: what the dialect's error event says."""
+
+
+def tell(refusal: Refusal) -> Problem:
+    """The problem in the words that every dialect can write."""
+    problem = refusal.problem
+    match problem.kind:
+        case verdict.ProblemKind.NO_ACCOUNTS:
+            return _no_accounts(refusal)
+        case verdict.ProblemKind.RATE_LIMITED:
+            return _rate_limited(refusal)
+        case verdict.ProblemKind.PASS_ON:
+            return _passed_on(refusal)
+        case _:
+            return _unavailable(refusal)
+
+
+def count_reasons(reasons: Mapping[str, int]) -> str:
+    """`2 disabled (…), 1 paused`; "" for nothing to count."""
+    return ", ".join(f"{count} {_WORDS.get(reason, reason)}" for reason, count in reasons.items() if count)
+
+
+def _no_accounts(refusal: Refusal) -> Problem:
+    counted = count_reasons(refusal.reasons)
+    what = f"No account can serve this request: {counted}." if counted else "No account has been added yet."
+    step = (
+        "The gateway's owner can see why and mend it: regrant accounts list"
+        if counted
+        else "The gateway's owner adds one: regrant accounts add --oauth"
+    )
+    return Problem(ProblemKind.NO_ACCOUNTS, f"{what} {step}", status=503, code="no_accounts")
+
+
+def _rate_limited(refusal: Refusal) -> Problem:
+    problem = refusal.problem
+    kind = ProblemKind.QUOTA_EXHAUSTED if problem.per_day else ProblemKind.RATE_LIMITED
+    counted = count_reasons(refusal.reasons)
+    what = (
+        f"Every account is out for this model: {counted}."
+        if counted
+        else "Google's limit for this model is reached."
+    )
+    wait = problem.retry_after_s
+    when = f" Try again in {max(1, round(wait))} s." if wait is not None else ""
+    return Problem(kind, what + when, status=429, retry_after_s=wait)
+
+
+def _passed_on(refusal: Refusal) -> Problem:
+    status = refusal.problem.status
+    if status == 404:
+        said = refusal.google_says or "Google does not know this model."
+        return Problem(ProblemKind.MODEL_NOT_FOUND, said, status=404, code="model_not_found")
+    said = refusal.google_says or f"Google refuses the request with status {status}."
+    return Problem(ProblemKind.UPSTREAM_REJECTED, said, status=status)
+
+
+def _unavailable(refusal: Refusal) -> Problem:
+    problem = refusal.problem
+    kind = ProblemKind.UPSTREAM_TIMEOUT if problem.status == 504 else ProblemKind.UPSTREAM_UNAVAILABLE
+    said = problem.advice or "Google cannot be reached or does not answer."
+    return Problem(
+        kind,
+        f"{said} Try again.",
+        status=problem.status,
+        retry_after_s=problem.retry_after_s,
+        code="upstream_unavailable",
+    )
+
+
+def unknown_model(name: str) -> Problem:
+    return Problem(
+        ProblemKind.MODEL_NOT_FOUND,
+        f"The model {name[:200]!r} is not known here. Ask for one of GET /v1/models, give it an alias in models.aliases,"
+        " or set models.default.",
+        status=404,
+        param="model",
+        code="model_not_found",
+    )

@@ -1,0 +1,94 @@
+"""Who is in the pool: follows the keeper, and says of every account how it stands.
+
+The keeper decides (`accounts/keeper.py`), the pool obeys (`pool.py`); this is the seam between them.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable
+
+from regrant.accounts.diagnosis import advise
+from regrant.accounts.entry import Entry
+from regrant.accounts.lifecycle import Notify
+from regrant.accounts.model import Account
+from regrant.pool.lease import Absence
+from regrant.pool.pool import Pool
+from regrant.pool.selector import Candidate
+from regrant.pool.standing import Obstacle, Standing
+
+
+class Members:
+    """A listener of the keeper. `default_client_id` names the OAuth client of accounts that name none."""
+
+    def __init__(self, pool: Pool, default_client_id: Callable[[], str]) -> None:
+        self._pool = pool
+        self._default_client_id = default_client_id
+        self._known: dict[str, Candidate | Absence] = {}
+
+    def fill(self, entries: Iterable[Entry]) -> None:
+        """Swap the whole pool for these accounts."""
+        self._known = {entry.account.id: self._place(entry.account) for entry in entries}
+        absent = {key: place for key, place in self._known.items() if isinstance(place, Absence)}
+        self._pool.replace([place for place in self._known.values() if isinstance(place, Candidate)], absent)
+
+    def account_changed(self, account_id: str, entry: Entry | None) -> None:
+        if entry is None:
+            self._known.pop(account_id, None)
+            self._pool.forget(account_id)
+            return
+        place = self._place(entry.account)
+        if self._known.get(account_id) == place:
+            return
+        self._known[account_id] = place
+        if isinstance(place, Candidate):
+            self._pool.admit(place)
+        else:
+            self._pool.evict(account_id, place)
+
+    def account_notice(self, account: Account, notice: Notify) -> None:
+        """Membership follows from the account itself."""
+
+    def _place(self, account: Account) -> Candidate | Absence:
+        if account.disabled is not None:
+            return Absence.DISABLED
+        if account.paused is not None:
+            return Absence.PAUSED
+        if not account.in_pool:
+            return Absence.ATTENTION
+        if "*" in account.protected_models:
+            return Absence.QUOTA
+        return Candidate(
+            id=account.id,
+            email=account.email,
+            project=account.project(self._default_client_id()) or account.id,
+            upstream=account.upstream,
+            location=account.location,
+            protected=frozenset(account.protected_models),
+        )
+
+
+def standing_of(entry: Entry, default_client_id: str, model: str = "") -> Standing:
+    """How the account stands, for `standing.explain`; advice in plain words."""
+    account = entry.account
+    advice = advise(account)
+    text = advice.text if advice else ""
+    protected = frozenset(account.protected_models)
+    attention = account.attention
+    blocking = attention is not None and not attention.about_refresh
+    client = attention is not None and attention.code in {"client_broken", "wrong_client"}
+    return Standing(
+        id=account.id,
+        email=account.email,
+        project=account.project(default_client_id) or account.id,
+        disabled=_obstacle(account.disabled.at, text) if account.disabled else None,
+        protected=protected | {model} if "*" in protected else protected,
+        paused=_obstacle(account.paused.at, "Paused by its owner: regrant accounts resume")
+        if account.paused
+        else None,
+        attention=_obstacle(attention.since, attention.message) if attention and blocking else None,
+        client=_obstacle(attention.since, attention.message) if attention and client else None,
+    )
+
+
+def _obstacle(since: int, advice: str) -> Obstacle:
+    return Obstacle(since=float(since) if since else None, advice=advice)
