@@ -324,6 +324,9 @@ def test_end_is_a_clean_body_without_finish_reason(sandbox: SandboxControl, ann:
     assert b"finishReason" not in got.body
     array = api(sandbox, f"v1beta/models/{FLASH}:streamGenerateContent", QUESTION, ann.access_token)
     assert (array.cut, len(array.json())) == (False, 2)
+    sandbox.script("end", after_chunks=0, endpoint="stream")
+    nothing = api(sandbox, f"v1beta/models/{FLASH}:streamGenerateContent", QUESTION, ann.access_token)
+    assert nothing.json() == []
 
 
 def test_error_in_mid_stream_is_a_bare_object_over_several_lines(
@@ -338,6 +341,9 @@ def test_error_in_mid_stream_is_a_bare_object_over_several_lines(
     assert json.loads(rest)["error"]["code"] == 503
     array = api(sandbox, f"v1beta/models/{FLASH}:streamGenerateContent", QUESTION, ann.access_token)
     assert [list(one) for one in array.json()][-1] == ["error"]
+    sandbox.script("error", name="503_overloaded", after_chunks=0, endpoint="stream")
+    alone = api(sandbox, f"v1beta/models/{FLASH}:streamGenerateContent", QUESTION, ann.access_token)
+    assert (alone.status, [list(one) for one in alone.json()]) == (200, [["error"]])
     sandbox.script("error", name="503_overloaded", after_chunks=1)
     assert generate(sandbox, ann.access_token, QUESTION).status == 503
 
@@ -384,6 +390,7 @@ def test_userinfo_and_revoke_can_be_scripted(sandbox: SandboxControl, ann: Minte
         {"behaviour": {"kind": "no-such-kind"}},
         {"behaviour": {"kind": "error", "name": "no_such_error"}},
         {"behaviour": {"kind": "slow"}},
+        {"behaviour": {"kind": "status", "status": 99}},
         {"behaviour": {"kind": "hang", "colour": "red"}},
         {"behaviour": {"kind": "hang"}, "endpoint": "nowhere"},
         {"kind": "hang"},

@@ -19,7 +19,7 @@ import trustme
 from tests.sandbox.wire import asking, generate, refresh, stream
 from tests.sandbox_client import MintedGrant, SandboxControl, SandboxProcess
 
-from regrant.sandbox.server import Sandbox
+from regrant.sandbox.server import Sandbox, listen
 
 
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
@@ -127,6 +127,11 @@ def test_200_requests_at_once_are_all_answered_and_counted(sandbox: SandboxContr
         assert list(threads.map(ask, range(200))) == [200] * 200
     assert sandbox.counts()["endpoints"] == {"generate": 100, "stream": 100}
     assert len({entry["body"] for entry in sandbox.journal()}) == 200
+
+
+def test_listener_names_its_protocol_so_that_answers_do_not_wait_for_acknowledgements() -> None:
+    with listen("127.0.0.1", 0) as listener:
+        assert listener.proto == socket.IPPROTO_TCP
 
 
 def test_concurrent_refreshes_are_each_journaled(sandbox: SandboxControl, ann: MintedGrant) -> None:

@@ -11,7 +11,7 @@ import hashlib
 import socket
 import struct
 from collections.abc import Awaitable, Callable, MutableMapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from enum import Enum
 from typing import Any
 
@@ -66,11 +66,10 @@ class Exchange:
     send: Send
     transport: asyncio.Transport
     stopping: asyncio.Event
-    digest: Any = field(default_factory=hashlib.sha256)
 
     async def wait(self, seconds: float | None) -> None:
         """Sleep, for ever if None. Raises Gone as soon as the client leaves or the sandbox stops."""
-        left = asyncio.ensure_future(self._until_gone())
+        left = asyncio.ensure_future(self.until_gone())
         stopped = asyncio.ensure_future(self.stopping.wait())
         try:
             done, _ = await asyncio.wait(
@@ -82,7 +81,7 @@ class Exchange:
         if done or seconds is None:
             raise Gone
 
-    async def _until_gone(self) -> None:
+    async def until_gone(self) -> None:
         while (await self.receive())["type"] != "http.disconnect":
             pass
 
@@ -95,7 +94,6 @@ class Exchange:
     async def piece(self, data: bytes, *, last: bool = False) -> None:
         if self.transport.is_closing():
             raise Gone
-        self.digest.update(data)
         await self.send({"type": "http.response.body", "body": data, "more_body": not last})
 
     async def drop(self, *, reset: bool) -> None:
@@ -106,13 +104,20 @@ class Exchange:
             self.transport.abort()
         else:
             self.transport.close()
-        await self._until_gone()
+        await self.until_gone()
         raise Dropped
 
 
-async def deliver(
-    exchange: Exchange, answer: Answer, manner: Manner, entry: Entry, journal: Journal | None
-) -> None:
+async def deliver_plainly(exchange: Exchange, answer: Answer) -> None:
+    """Send a whole answer at once; for the control API, which has no journal."""
+    try:
+        await exchange.head(answer)
+        await exchange.piece(answer.body, last=True)
+    except Gone:
+        await exchange.until_gone()
+
+
+async def deliver(exchange: Exchange, answer: Answer, manner: Manner, entry: Entry, journal: Journal) -> None:
     """Send the answer in its manner, and write into the journal what became of it."""
     try:
         if manner.delay:
@@ -123,8 +128,7 @@ async def deliver(
             await exchange.wait(None)
         if manner.after == 0 and manner.pause:
             await exchange.wait(manner.pause)
-        if journal is not None:
-            journal.answered(entry, answer.status)
+        journal.answered(entry, answer.status)
         await exchange.head(answer)
         if answer.form is Form.WHOLE:
             await _send_whole(exchange, answer, manner, entry)
@@ -143,29 +147,26 @@ async def _send_whole(exchange: Exchange, answer: Answer, manner: Manner, entry:
     body = answer.body
     if manner.then in {Then.CUT, Then.HANG}:
         await exchange.piece(body[: len(body) // 2])
-        await _interrupt(exchange, manner)
-        return
+        await _interrupt(exchange, manner, b"")
     entry.answered_sha256 = hashlib.sha256(body).hexdigest()
     await exchange.piece(body, last=True)
 
 
 async def _send_stream(exchange: Exchange, answer: Answer, manner: Manner, entry: Entry) -> None:
     stop_at = _stop_at(answer, manner)
-    for index, piece in enumerate(answer.pieces):
-        if index == stop_at:
-            if manner.mid_chunk:
-                await exchange.piece(piece[: len(piece) // 2])
-            await _interrupt(exchange, manner)
-            break
+    sent = hashlib.sha256()
+    for index, piece in enumerate(answer.pieces[:stop_at]):
         if manner.each or (manner.pause and index and index == manner.after):
             await exchange.wait(manner.each or manner.pause)
+        sent.update(piece)
         await exchange.piece(piece)
         await asyncio.sleep(0)
-    tail = _error_tail(answer, manner) if manner.then is Then.ERROR else answer.tail
-    exchange.digest.update(tail)
-    entry.answered_sha256 = exchange.digest.hexdigest()
-    exchange.digest = hashlib.sha256()
-    await exchange.piece(tail, last=True)
+    if stop_at is not None:
+        await _interrupt(exchange, manner, answer.pieces[stop_at])
+    ending = _ending(answer, manner, stop_at)
+    sent.update(ending)
+    entry.answered_sha256 = sent.hexdigest()
+    await exchange.piece(ending, last=True)
 
 
 def _stop_at(answer: Answer, manner: Manner) -> int | None:
@@ -175,16 +176,22 @@ def _stop_at(answer: Answer, manner: Manner) -> int | None:
     return min(manner.after, len(answer.pieces) - 1)
 
 
-async def _interrupt(exchange: Exchange, manner: Manner) -> None:
-    match manner.then:
-        case Then.CUT:
-            await exchange.drop(reset=False)
-        case Then.HANG:
-            await exchange.wait(None)
-        case _:
-            pass
+async def _interrupt(exchange: Exchange, manner: Manner, next_piece: bytes) -> None:
+    if manner.mid_chunk:
+        await exchange.piece(next_piece[: len(next_piece) // 2])
+    if manner.then is Then.CUT:
+        await exchange.drop(reset=False)
+    if manner.then is Then.HANG:
+        await exchange.wait(None)
 
 
-def _error_tail(answer: Answer, manner: Manner) -> bytes:
-    """Google writes a bare JSON object into the stream, over several lines and without `data:`. Source: facts 3.4."""
-    return manner.error if answer.form is Form.SSE else b",\r\n" + manner.error + answer.tail
+def _ending(answer: Answer, manner: Manner, stop_at: int | None) -> bytes:
+    """What closes the body. An error in mid-stream is a bare JSON object over several lines, without `data:`.
+
+    Source: facts 3.4.
+    """
+    error = manner.error if manner.then is Then.ERROR else b""
+    if answer.form is Form.SSE:
+        return error
+    opening = b"[" if stop_at == 0 else b",\r\n" if error else b""
+    return opening + error + answer.tail

@@ -110,6 +110,8 @@ class Script(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     times: int | None = 1
 
     def __post_init__(self) -> None:
+        if isinstance(self.behaviour, Raw | Status) and not 200 <= self.behaviour.status <= 599:
+            raise ValueError("status must be from 200 to 599")
         if self.endpoint != "any" and self.endpoint not in ENDPOINTS:
             raise ValueError(f"endpoint must be any, {', '.join(ENDPOINTS)}")
 
