@@ -16,13 +16,7 @@ from pathlib import Path
 import pytest
 
 from regrant.clock import SystemClock
-from regrant.pool.cooldown import Cooldown, CooldownKey
-from regrant.pool.lease import Lease, Unavailable, Wish
-from regrant.pool.pool import Pool
-from regrant.pool.selector import Candidate, RoundRobin
-from regrant.pool.sharing import apply_change, load_cooldowns, share_cooldowns
-from regrant.state import MAX_PENDING, Change, StateDatabase, follow
-from regrant.upstream.faults import FaultKind, Scope
+from regrant.state import MAX_PENDING, Change, StateDatabase, _move_aside, follow
 
 LATER = time.time() + 3600
 Open = Callable[..., StateDatabase]
@@ -162,6 +156,16 @@ def test_a_file_damaged_while_in_use_is_mended_and_followed_by_all(open_database
     )
 
 
+def test_the_sound_file_that_another_process_has_just_begun_is_left_alone(
+    open_database: Open, path: Path
+) -> None:
+    database = open_database()
+    database.put("k", "a", 1, LATER)
+    assert database.flush(10)
+    assert _move_aside(path, 1) is None
+    assert database.load("k") == {"a": (1, LATER)}
+
+
 def test_a_disk_that_does_not_write_is_reported_once_and_tried_again(open_database: Open, path: Path) -> None:
     path.mkdir()  # nothing can be opened there, not even by root
     told: list[str] = []
@@ -213,32 +217,6 @@ def test_what_somebody_scribbled_into_the_file_is_passed_over(open_database: Ope
         connection.commit()
     assert database.load("k") == {"good": (1, LATER)}
     assert [change.key for change in database.changes(0)[0]] == ["no key"]
-    load_cooldowns(Pool(SystemClock(), RoundRobin()), database)
-
-
-def test_a_cooldown_of_one_process_holds_in_the_other(open_database: Open) -> None:
-    ours, theirs = open_database(), open_database()
-    first = Pool(SystemClock(), RoundRobin(), on_cooldown=share_cooldowns(ours))
-    second = Pool(SystemClock(), RoundRobin())
-    ann = Candidate(id="a", email="ann@example.com", project="p")
-    key = CooldownKey(scope=Scope.PROJECT_MODEL, project="p", model="m")
-    for pool in (first, second):
-        pool.replace([ann])
-    first._on_cooldown(key, Cooldown(LATER, FaultKind.RATE_LIMITED))
-    assert ours.flush(10)
-    changes, seq = theirs.changes(0)
-    for change in changes:
-        apply_change(second, change)
-    assert isinstance(second.lease(Wish("m")), Unavailable)
-    third = Pool(SystemClock(), RoundRobin())
-    third.replace([ann])
-    load_cooldowns(third, theirs)
-    assert isinstance(third.lease(Wish("m")), Unavailable)
-    first._on_cooldown(key, None)
-    assert ours.flush(10)
-    for change in theirs.changes(seq)[0]:
-        apply_change(second, change)
-    assert isinstance(second.lease(Wish("m")), Lease)
 
 
 def test_nothing_is_left_open(open_database: Open, path: Path) -> None:

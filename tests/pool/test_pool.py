@@ -213,6 +213,18 @@ def test_the_pool_is_right_when_all_but_one_of_ten_thousand_cool() -> None:
         assert len({take(pool, Wish("m", key * 2**58)).account.id for key in range(40)}) > 30
 
 
+def test_a_longer_time_told_by_another_process_counts_at_once() -> None:
+    clock = HandClock()
+    pool = make_pool(1, clock)
+    cool(pool, 0, clock.time + 10)
+    assert refuse(pool).retry_after_s == 10
+    cool(pool, 0, clock.time + 30)
+    assert refuse(pool).retry_after_s == 30
+    lease = Lease(make_candidates(1)[0], "m", 0, lambda _: None)
+    pool.report(lease, held(Scope.PROJECT_MODEL, clock.time + 50))
+    assert refuse(pool).retry_after_s == 50
+
+
 async def wait(
     pool: Pool, wish: Wish = WISH, *, max_wait_s: float = 30.0, rescue_s: float = 0.0, in_s: float = 60.0
 ) -> Lease | Unavailable:
@@ -362,6 +374,19 @@ async def test_a_lease_handed_to_a_client_that_is_just_leaving_is_given_back() -
     await asyncio.wait({task}, timeout=5)
     assert task.cancelled()
     assert pool.leases == pool.waiting == 0
+
+
+async def test_an_account_that_comes_in_the_moment_a_client_leaves_harms_nobody() -> None:
+    clock = HandClock()
+    pool = make_pool(1, clock)
+    cool(pool, 0, clock.time + 10)
+    gone, stays = await stand_in_line(pool, WISH, WISH)
+    gone.cancel()
+    pool.admit(make_candidates(1, first=9)[0])
+    assert isinstance(await asyncio.wait_for(stays, 5), Lease)
+    await asyncio.wait({gone}, timeout=5)
+    assert gone.cancelled()
+    assert pool.leases == 1
 
 
 async def test_the_room_is_bounded() -> None:

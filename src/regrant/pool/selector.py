@@ -144,12 +144,9 @@ def _first(candidates: Sequence[Candidate], free: Free, start: int, end: int) ->
 
 
 def _pick_on_arc(roster: Roster, free: Free, place: int) -> Candidate | None:
-    points = roster.points
-    start = bisect_left(points, place)
-    if place + ARC < RING:
-        return _first(roster.owners, free, start, bisect_left(points, place + ARC, start))
-    rest = bisect_left(points, place + ARC - RING)
-    return _first(roster.owners, free, start, len(points)) or _first(roster.owners, free, 0, rest)
+    """The arc ends where the ring does: the few conversations near its end are merely drawn for sooner."""
+    start = bisect_left(roster.points, place)
+    return _first(roster.owners, free, start, bisect_left(roster.points, place + ARC, start))
 
 
 def _draw(roster: Roster, free: Free, key: int) -> Candidate | None:
