@@ -347,6 +347,13 @@ def test_the_clients_own_signature_wins_over_the_remembered_one() -> None:
     assert signatures_of(turns) == ["mine"]
 
 
+def test_after_a_refused_signature_all_of_them_can_be_forgotten() -> None:
+    signed = ask(user("hi"), assistant(Text(text="a", signature="c2ln"), call("c1", signature="c2ln")))
+    body = encode(gemini.without_signatures(signed))
+    assert body["contents"][1]["parts"][0] == {"text": "a"}
+    assert signatures_of(body["contents"]) == [UNSIGNED]
+
+
 def test_a_note_of_the_system_does_not_begin_a_new_turn() -> None:
     note = Turn(role="system", parts=(Text(text="note"),))
     assert signatures_of(contents(*AGENT, note))[-1] == UNSIGNED

@@ -10,7 +10,7 @@ from collections.abc import Mapping
 from regrant.dialects.gemini.errors import encode_problem
 from regrant.dialects.gemini.models import encode_model, encode_models
 from regrant.dialects.gemini.reply import NO_NAMES, GeminiReplyDecoder, decode_reply
-from regrant.dialects.gemini.request import encode_request
+from regrant.dialects.gemini.request import encode_request, without_signatures
 from regrant.dialects.gemini.scanner import GeminiStreamScanner, StreamForm, error_event
 
 
@@ -28,4 +28,5 @@ __all__ = [
     "encode_request",
     "error_event",
     "reply_decoder",
+    "without_signatures",
 ]

@@ -13,7 +13,19 @@ from regrant.dialects.gemini import wire
 from regrant.dialects.gemini.contents import encode_contents, tool_names_of
 from regrant.dialects.gemini.families import Family, family_of
 from regrant.dialects.gemini.names import ToolNames
-from regrant.messages.model import BuiltinTool, Generation, Reasoning, Request, Tool, ToolChoice
+from regrant.messages.model import (
+    BuiltinTool,
+    Generation,
+    Part,
+    Reasoning,
+    Request,
+    Text,
+    Thinking,
+    Tool,
+    ToolCall,
+    ToolChoice,
+    Turn,
+)
 
 _MODES = {"auto": "AUTO", "none": "NONE", "required": "ANY"}
 _MAX_STOPS = 5
@@ -39,6 +51,24 @@ def encode_request(
         generation_config=config.encode(),
     )
     return UpstreamRequest(_ENCODER.encode(body), names.changed, (*dropped, *config.dropped))
+
+
+def without_signatures(request: Request) -> Request:
+    """`request` with every thought signature forgotten, for the one repetition after Google refused one of them.
+
+    Signatures belong to the model that wrote them; `encode_request` puts Google's documented stand-in where one is needed.
+    """
+    turns = tuple(
+        Turn(role=turn.role, parts=tuple(_without_signature(part) for part in turn.parts))
+        for turn in request.turns
+    )
+    return msgspec.structs.replace(request, turns=turns)
+
+
+def _without_signature(part: Part) -> Part:
+    if isinstance(part, Text | Thinking | ToolCall) and part.signature is not None:
+        return msgspec.structs.replace(part, signature=None)
+    return part
 
 
 def _encode_system(request: Request) -> wire.SystemInstruction | None:
