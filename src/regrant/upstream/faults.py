@@ -1,7 +1,7 @@
 """What went wrong with one call to Google: whose fault it is, how long to leave which scope alone, what mends it.
 
 One table of facts for Gemini and Vertex; nothing is done here. Reading the body is in `error_body.py`, the decision to try
-again in `gateway/verdict.py`, keeping the cool-downs in `pool/cooldown.py`.
+again in `gateway/verdict.py`, keeping the cool-downs in `pool/cooldown.py`. Longer than most files because it is the one fault table.
 """
 
 from __future__ import annotations
@@ -184,13 +184,8 @@ def classify_answer(status: int, headers: Headers, body: bytes, call: Call) -> F
     if status < 300:
         status = error.code or _STATUS_OF_NAME.get(error.name, 0)
         if status < 400:
-            return _plain(
-                FaultKind.BAD_ANSWER,
-                Whose.GOOGLE,
-                status,
-                error,
-                "Google answered with something unreadable.",
-            )
+            advice = "Google answered with something unreadable."
+            return _plain(FaultKind.BAD_ANSWER, Whose.GOOGLE, advice, status, error)
     match status:
         case 400:
             return _classify_400(error, call)
@@ -200,52 +195,32 @@ def classify_answer(status: int, headers: Headers, body: bytes, call: Call) -> F
             return _billing(status, error)
         case 403:
             return _classify_403(error, headers, call)
-        case 404:
-            return _plain(
-                FaultKind.MODEL_NOT_FOUND,
-                Whose.MODEL,
-                status,
-                error,
-                "The model is unknown to this API, version or location; on Vertex try the location `global`.",
-            )
         case 429:
             return _classify_429(status, error, headers, call)
         case 503 | 529:
             return _classify_503(status, error, headers, call)
-        case 408 | 500 | 502 | 504:
-            return _plain(
-                FaultKind.SERVER_ERROR,
-                Whose.GOOGLE,
-                status,
-                error,
-                "Google failed; usually gone in a minute.",
-            )
-        case _ if status < 400:
-            return _plain(
-                FaultKind.BAD_ANSWER,
-                Whose.NETWORK,
-                status,
-                error,
-                "A redirect came: is a portal or proxy in the way?",
-            )
-        case 407:
-            return _plain(
-                FaultKind.BLOCKED,
-                Whose.NETWORK,
-                status,
-                error,
-                "The proxy of [network] wants other credentials.",
-            )
-        case _ if status >= 505:
-            return _plain(
-                FaultKind.SERVER_ERROR,
-                Whose.GOOGLE,
-                status,
-                error,
-                "Google failed; usually gone in a minute.",
-            )
         case _:
-            return _plain(FaultKind.CLIENT_ERROR, Whose.CLIENT, status, error, "")
+            return _plain(*_classify_status(status), status, error)
+
+
+def _classify_status(status: int) -> tuple[FaultKind, Whose, str]:
+    """What the status alone says."""
+    match status:
+        case 404:
+            advice = (
+                "The model is unknown to this API, version or location; on Vertex try the location `global`."
+            )
+            return FaultKind.MODEL_NOT_FOUND, Whose.MODEL, advice
+        case 407:
+            return FaultKind.BLOCKED, Whose.NETWORK, "The proxy of [network] wants other credentials."
+        case 408 | 500 | 502 | 504:
+            return FaultKind.SERVER_ERROR, Whose.GOOGLE, "Google failed; usually gone in a minute."
+        case _ if status < 400:
+            return FaultKind.BAD_ANSWER, Whose.NETWORK, "A redirect came: is a portal or proxy in the way?"
+        case _ if status >= 505:
+            return FaultKind.SERVER_ERROR, Whose.GOOGLE, "Google failed; usually gone in a minute."
+        case _:
+            return FaultKind.CLIENT_ERROR, Whose.CLIENT, ""
 
 
 def classify_transport(error: TransportError) -> Fault:
@@ -298,7 +273,7 @@ def retry_after(headers: Headers, now: float) -> float | None:
     return max(0.0, when.timestamp() - now)
 
 
-def _plain(kind: FaultKind, whose: Whose, status: int, error: ErrorBody, advice: str) -> Fault:
+def _plain(kind: FaultKind, whose: Whose, advice: str, status: int, error: ErrorBody) -> Fault:
     return Fault(
         kind=kind, whose=whose, status=status, message=error.message or _phrase(status), advice=advice
     )
@@ -356,7 +331,7 @@ def _classify_400(error: ErrorBody, call: Call) -> Fault:
             advice="Google does not serve this project from where the gateway runs; enable billing, or use Vertex.",
             url="https://ai.google.dev/gemini-api/docs/available-regions",
         )
-    return _plain(FaultKind.CLIENT_ERROR, Whose.CLIENT, 400, error, "")
+    return _plain(FaultKind.CLIENT_ERROR, Whose.CLIENT, "", 400, error)
 
 
 def _classify_401(error: ErrorBody, call: Call) -> Fault:
@@ -408,7 +383,7 @@ def _classify_403(error: ErrorBody, headers: Headers, call: Call) -> Fault:
         return _classify_429(403, error, headers, call)
     refusal = find_refusal(error)
     if refusal is None:
-        return _plain(FaultKind.CLIENT_ERROR, Whose.CLIENT, 403, error, "")
+        return _plain(FaultKind.CLIENT_ERROR, Whose.CLIENT, "", 403, error)
     return _refused(refusal, error, call)
 
 
