@@ -16,7 +16,7 @@ from regrant.secret import MASK, Secret, redact
 DAY_S = 86_400
 TESTING_LIFETIME_S = 7 * DAY_S  # consent to an app whose publishing status is Testing (facts 1.8)
 UNUSED_LIMIT_S = 180 * DAY_S
-_GONE = re.compile(r"account (?:has been|was|is) (?:deleted|disabled)", re.IGNORECASE)
+_GONE = re.compile(r"\baccount\b[^.]{0,40}\b(?:deleted|disabled)\b", re.IGNORECASE)
 _TOKEN_SHAPES = re.compile(r"\bya29\.[\w.-]+|\b1//[\w-]+|\bGOCSPX-[\w-]+")
 
 PUBLISH_URL = "https://console.cloud.google.com/auth/audience"
@@ -51,8 +51,9 @@ def diagnose(account: Account, refused: Refused, now: float) -> Cause:
 def _testing_is_over(consented_at: int | None, expires_at: int | None, now: float) -> bool:
     if consented_at is None:
         return False
-    if expires_at is not None and abs(expires_at - consented_at - TESTING_LIFETIME_S) <= 60:
-        return now >= expires_at
+    known = expires_at is not None and abs(expires_at - consented_at - TESTING_LIFETIME_S) <= 60
+    if known and expires_at is not None and expires_at <= now:
+        return True
     return 6.5 * DAY_S <= now - consented_at <= 8 * DAY_S
 
 
@@ -61,7 +62,8 @@ def reason_text(refused: Refused, secrets: Iterable[Secret]) -> str:
     subtype = (
         f" ({refused.subtype})" if refused.subtype and refused.subtype not in refused.description else ""
     )
-    text = scrub(f"{refused.error}: {refused.description or 'no description'}{subtype}", secrets)
+    said = scrub(f"{refused.description or 'no description'}{subtype}", secrets)
+    text = f"{refused.error}: {said}"
     return text if len(text) <= REASON_LIMIT else text[: REASON_LIMIT - 1] + "…"
 
 

@@ -5,7 +5,8 @@ from __future__ import annotations
 import asyncio
 from dataclasses import dataclass, field
 
-from regrant.accounts.lifecycle import Event, Kept
+from regrant.accounts.events import Event
+from regrant.accounts.lifecycle import Kept
 from regrant.accounts.model import Account
 from regrant.accounts.store import Corrupt
 from regrant.oauth.google import Granted, RefusalKind, Refused, Unavailable
@@ -29,7 +30,8 @@ class Entry:
     kept: Kept
     stored: Account
     lock: asyncio.Lock = field(default_factory=asyncio.Lock)
-    pending: list[Event] = field(default_factory=list)
+    pending: list[tuple[Event, float]] = field(default_factory=list)
+    """With the unix second of each: a token that is stored late does not end late."""
     problem: str = ""
     """Why the last write failed; "" when all is stored."""
     corrupt: Corrupt | None = None
@@ -43,4 +45,4 @@ class Entry:
 
     @property
     def persisted(self) -> bool:
-        return not self.pending
+        return not self.problem

@@ -9,11 +9,18 @@ from __future__ import annotations
 
 import asyncio
 import random
+from collections.abc import Callable
 from typing import Protocol
 
 from regrant import logs
 from regrant.accounts.entry import Entry, Landing
-from regrant.accounts.lifecycle import Event, Flight, FlightAbandoned, RefreshAnswered, current, overtaken
+from regrant.accounts.events import (
+    Event,
+    Flight,
+    FlightAbandoned,
+    RefreshAnswered,
+)
+from regrant.accounts.lifecycle import current, overtaken
 from regrant.accounts.model import Account
 from regrant.accounts.store import AccountStore, RefreshLock, StoreError
 from regrant.oauth.google import Granted, Refused, Unavailable
@@ -38,7 +45,7 @@ class Home(Protocol):
 
     store: AccountStore
 
-    async def settle(self, entry: Entry, *events: Event) -> None: ...
+    async def settle(self, entry: Entry, event: Event, *, meanwhile: Callable[[], None] = ...) -> None: ...
 
     async def reload(self, account_id: str) -> None: ...
 
@@ -50,6 +57,7 @@ class Flights:
         self._keeper = keeper
         self._runner = runner
         self._tasks: set[asyncio.Task[None]] = set()
+        self._draining = False
 
     @property
     def count(self) -> int:
@@ -64,7 +72,8 @@ class Flights:
         return landing
 
     async def drain(self) -> None:
-        """Wait until no flight is under way."""
+        """Wait until no flight is under way; those that have not asked Google yet do not begin to."""
+        self._draining = True
         while self._tasks:
             await asyncio.wait(self._tasks)
 
@@ -73,11 +82,8 @@ class Flights:
         held = False
         try:
             held = await self._take(lock, entry, flight)
-            if await self._answered_by_store(entry, flight):
-                await self._keeper.settle(entry, FlightAbandoned(flight))
-                self._keeper.land(entry, landing, Landing(None))
-                return
-            await self._finish(entry, flight, landing, await self._runner.refresh(entry.account))
+            if not await self._answered_by_store(entry, flight):
+                await self._finish(entry, flight, landing, await self._runner.refresh(entry.account))
         except Exception as error:
             # The boundary of a background task: whatever broke, the waiters go on and the next caller asks again.
             log.error("refresh_crashed", f"refresh failed unexpectedly: {error!r}", account=entry.account.id)
@@ -85,7 +91,11 @@ class Flights:
         finally:
             if held:
                 lock.release()
-            self._keeper.land(entry, landing, Landing(None))
+            # Whatever happened, the flight is over and nobody waits for it any more.
+            try:
+                await self._keeper.settle(entry, FlightAbandoned(flight))
+            finally:
+                self._keeper.land(entry, landing, Landing(None))
 
     async def _finish(
         self,
@@ -96,8 +106,6 @@ class Flights:
     ) -> None:
         # Rule 1: before a verdict of death is stored the account is read again.
         if Landing(answer).dead and await self._replaced(entry, flight):
-            await self._keeper.settle(entry, FlightAbandoned(flight))
-            self._keeper.land(entry, landing, Landing(None))
             return
         event = RefreshAnswered(flight, answer, random.random())  # noqa: S311  # jitter is no secret
         if isinstance(answer, Granted):
@@ -105,8 +113,9 @@ class Flights:
             self._keeper.land(entry, landing, Landing(answer))
         else:
             # Waiters go on with another account while the verdict is being written.
-            self._keeper.land(entry, landing, Landing(answer))
-            await self._keeper.settle(entry, event)
+            await self._keeper.settle(
+                entry, event, meanwhile=lambda: self._keeper.land(entry, landing, Landing(answer))
+            )
 
     async def _take(self, lock: RefreshLock, entry: Entry, flight: Flight) -> bool:
         """Wait for the refresh lock. False where there can be none: then this process alone keeps to one flight."""
@@ -121,7 +130,7 @@ class Flights:
                         account=entry.account.id,
                     )
                     return False
-                if entry.kept.flight != flight:
+                if self._called_off(entry, flight):
                     return False
                 await asyncio.sleep(pause_s)
                 pause_s = min(LOCK_POLL_MAX_S, pause_s * 1.5)
@@ -139,7 +148,11 @@ class Flights:
             if stored is None or (isinstance(stored, Account) and overtaken(entry.kept, flight, stored)):
                 await self._keeper.reload(entry.account.id)
                 return True
-        return not current(entry.account, flight)
+        return self._called_off(entry, flight)
+
+    def _called_off(self, entry: Entry, flight: Flight) -> bool:
+        """The grant was replaced, another flight has taken this one's place, or the process is closing."""
+        return entry.kept.flight != flight or self._draining
 
     async def _replaced(self, entry: Entry, flight: Flight) -> bool:
         stored = await asyncio.to_thread(self._keeper.store.load, entry.account.id)

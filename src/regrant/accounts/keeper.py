@@ -11,32 +11,31 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-from collections.abc import AsyncIterator, Awaitable, Callable, Iterable
+from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine, Iterable
 from dataclasses import replace
-from typing import Protocol
+from typing import Any, Protocol
 
 from regrant import logs
 from regrant.accounts import notices
 from regrant.accounts.entry import Entry, Landing
-from regrant.accounts.flights import Flights, RefreshRunner
-from regrant.accounts.lifecycle import (
+from regrant.accounts.events import (
     Admit,
     AttentionRaised,
     Effect,
     Event,
     Evict,
     Flight,
-    Kept,
     Notify,
     Observed,
+    RefreshAnswered,
     Save,
     Served,
     StartRefresh,
     TokenRejected,
     TokenWanted,
-    next_refresh_at,
-    step,
 )
+from regrant.accounts.flights import Flights, RefreshRunner
+from regrant.accounts.lifecycle import Kept, next_refresh_at, rebased, step
 from regrant.accounts.model import Account, Freshness, same_email
 from regrant.accounts.store import AccountStore, Corrupt, StoreError
 from regrant.clock import Clock
@@ -44,10 +43,12 @@ from regrant.errors import RegrantError
 from regrant.oauth.google import Granted
 from regrant.secret import Secret
 
+RELOAD_AGAIN_S = 1.0
 RETRY_WRITE_S = (0.25, 0.5, 1.0, 2.0, 5.0)
 USED_FLUSH_S = 900.0  # how stale `last_used_at` on disk may be; it only steers refreshing ahead
 BACKGROUND_FLIGHTS = 8
 MAX_TURNS = 5  # how often a grant may be replaced under one waiting caller
+CLIENT_BROKEN = Notify("attention", "client_broken")
 log = logs.get("accounts")
 
 
@@ -91,6 +92,7 @@ class Keeper:
         self._listeners: list[Listener] = []
         self._flights = Flights(self, refresher)
         self._tasks: set[asyncio.Task[None]] = set()
+        self._loops: list[asyncio.Task[None]] = []
         self._started_at = 0.0
 
     # -- reading ---------------------------------------------------------------------------------------------------
@@ -116,7 +118,7 @@ class Keeper:
     # -- the life of the keeper ------------------------------------------------------------------------------------
 
     async def load(self) -> None:
-        """Read all accounts; the others are told once, as a whole."""
+        """Read all accounts. Raises StoreError."""
         self._started_at = self.clock.now()
         records = await asyncio.to_thread(self.store.load_all)
         for corrupt in records.corrupt.values():
@@ -129,24 +131,29 @@ class Keeper:
         changes = self.store.changes()
         await anext(changes)
         await self.load()
-        self.spawn(self._follow(changes), "follow the account store")
-        self.spawn(self._keep_ahead(), "refresh ahead of expiry")
+        self._loops = [
+            self.spawn(self._follow(changes), "follow the account store"),
+            self.spawn(self._keep_ahead(), "refresh ahead of expiry"),
+        ]
 
     async def close(self) -> None:
-        """Stop following. Refreshes in flight are waited for: a rotated token must not be lost."""
+        """Stop following. A question that Google has been asked is waited for: a rotated token must not be lost."""
+        await _cancel(self._loops)
         await self._flights.drain()
-        for task in list(self._tasks):
-            task.cancel()
-        await asyncio.gather(*self._tasks, return_exceptions=True)
+        await _cancel(list(self._tasks))
         for entry in self.entries():
-            if entry.account.last_used_at > entry.stored.last_used_at:
-                await self._record_use(entry)
+            if entry.pending:
+                await self._try_to_store(entry)
+            elif entry.account.last_used_at > entry.stored.last_used_at:
+                await self.settle(entry, Served())
+        await _cancel(list(self._tasks))
 
-    def spawn(self, work: Awaitable[None], name: str) -> asyncio.Task[None]:
+    def spawn(self, work: Coroutine[Any, Any, None], name: str) -> asyncio.Task[None]:
         """Run a background task that is held, named and whose failure is logged."""
         task = asyncio.ensure_future(self._supervised(work, name))
         self._tasks.add(task)
         task.add_done_callback(self._tasks.discard)
+        task.add_done_callback(lambda _: work.close())  # it never began if the task was cancelled at once
         return task
 
     async def _supervised(self, work: Awaitable[None], name: str) -> None:
@@ -160,20 +167,39 @@ class Keeper:
     async def _follow(self, changes: AsyncIterator[frozenset[str]]) -> None:
         async for ids in changes:
             for account_id in ids:
-                await self.reload(account_id)
+                following = self._reload_until_read(account_id)
+                if account_id in self._entries:
+                    self.spawn(
+                        following, "take in a change"
+                    )  # one that has to wait holds up no other account
+                else:
+                    await self._supervised(following, "take in a new account")
+
+    async def _reload_until_read(self, account_id: str) -> None:
+        """A change that could not be read is not announced again."""
+        try:
+            await self.reload(account_id)
+        except StoreError as error:
+            log.error("account_unread", f"cannot read a changed account: {error}", account=account_id)
+            self.spawn(self._reload_later(account_id), "read a changed account later")
+
+    async def _reload_later(self, account_id: str) -> None:
+        await asyncio.sleep(RELOAD_AGAIN_S)
+        await self._reload_until_read(account_id)
 
     async def _keep_ahead(self) -> None:
         while True:
             await asyncio.sleep(max(1.0, len(self._entries) / 1000))
-            now = self.clock.now()
-            for entry in self.entries():
-                due = next_refresh_at(
-                    entry.kept, now, idle_check_s=self._idle_check_s(), since=self._started_at
-                )
-                if due is not None and due <= now and self._flights.count < BACKGROUND_FLIGHTS:
-                    self._want(entry, explicit=entry.kept.freshness(now) is Freshness.FRESH)
-                if entry.account.last_used_at - entry.stored.last_used_at > USED_FLUSH_S:
-                    await self._record_use(entry)
+            await self._supervised(self._look_ahead(), "refresh ahead of expiry")
+
+    async def _look_ahead(self) -> None:
+        now = self.clock.now()
+        for entry in self.entries():
+            due = next_refresh_at(entry.kept, now, idle_check_s=self._idle_check_s(), since=self._started_at)
+            if due is not None and due <= now and self._flights.count < BACKGROUND_FLIGHTS:
+                self._want(entry, explicit=entry.kept.freshness(now) is Freshness.FRESH)
+            if entry.persisted and entry.account.last_used_at - entry.stored.last_used_at > USED_FLUSH_S:
+                await self.settle(entry, Served())
 
     # -- tokens ----------------------------------------------------------------------------------------------------
 
@@ -182,12 +208,17 @@ class Keeper:
         entry = self._entries.get(account_id)
         if entry is None or not entry.account.in_pool:
             return None
-        match entry.kept.freshness(self.clock.now()):
+        kept, now = entry.kept, self.clock.now()
+        match kept.freshness(now):
             case Freshness.FRESH:
-                return entry.account.token.access_token
+                return kept.account.token.access_token
             case Freshness.STALE:
                 self._want(entry)
-                return entry.account.token.access_token
+                return kept.account.token.access_token
+            case Freshness.EXPIRED if now < kept.retry_at and kept.lasts(now):
+                return (
+                    kept.account.token.access_token
+                )  # refreshing fails for now: it is used until it really ends
             case Freshness.EXPIRED:
                 return None
 
@@ -205,8 +236,11 @@ class Keeper:
             if landing is None:
                 raise AccountUnusable(account_id, "away", entry.kept.retry_at)
             landed = await asyncio.shield(landing)
-            if isinstance(landed.answer, Granted) and self._usable(account_id).kept.rejected is None:
-                return landed.answer.access_token
+            # However short its life is, the token just received is used; unless the grant was replaced meanwhile.
+            if isinstance(landed.answer, Granted):
+                kept = self._usable(account_id).kept
+                if kept.account.token.access_token == landed.answer.access_token and kept.rejected is None:
+                    return landed.answer.access_token
         raise AccountUnusable(account_id, "away")
 
     def _usable(self, account_id: str) -> Entry:
@@ -218,7 +252,7 @@ class Keeper:
             raise AccountUnusable(account_id, "disabled")
         if not account.in_pool:
             raise AccountUnusable(account_id, "paused" if account.paused else "attention")
-        if self.clock.now() < entry.kept.retry_at:
+        if entry.landing is None and self.clock.now() < entry.kept.retry_at:
             refused = account.attention is not None and account.attention.code != "refresh_failing"
             raise AccountUnusable(account_id, "refused" if refused else "away", entry.kept.retry_at)
         return entry
@@ -263,16 +297,13 @@ class Keeper:
             event = AttentionRaised(code, message, url)
             self.spawn(self.settle(entry, event), "record what needs attention")
 
-    async def _record_use(self, entry: Entry) -> None:
-        await self.settle(entry, Served())
-
     async def change(self, account_id: str, event: Event) -> Account:
         """Apply a person's wish durably, or not at all. Raises StoreError, AccountUnusable (`gone`)."""
         entry = self._entries.get(account_id)
         if entry is None:
             raise AccountUnusable(account_id, "gone")
         async with entry.lock:
-            await self._transact(entry, [event])
+            await self._transact(entry, [(event, self.clock.now())])
         if account_id not in self._entries:
             raise AccountUnusable(account_id, "gone")
         return entry.account
@@ -303,41 +334,41 @@ class Keeper:
         self._forget(account_id)
         return removed
 
-    async def settle(self, entry: Entry, *events: Event) -> None:
-        """Apply what has happened. The pool knows at once; a write that fails is repeated in the background."""
+    async def settle(
+        self, entry: Entry, event: Event, *, meanwhile: Callable[[], None] = lambda: None
+    ) -> None:
+        """Apply what has happened. The pool knows at once; a write that fails is repeated in the background.
+
+        A new token alone is stored before it is used. `meanwhile` is called when memory is up to date, before the disk.
+        """
         async with entry.lock:
-            kept, effects = self._fold(entry.kept, events)
-            early = Evict() in effects
-            if early or Save() not in effects:
+            now = self.clock.now()
+            kept, effects = step(entry.kept, event, now)
+            stored_first = isinstance(event, RefreshAnswered) and isinstance(event.answer, Granted)
+            if Save() not in effects or not stored_first:
                 self._adopt(entry, kept, effects)
+            meanwhile()
             if Save() not in effects:
                 return
             try:
-                await self._transact(entry, list(events), told=early)
+                await self._transact(entry, [(event, now)], told=not stored_first)
             except StoreError as error:
-                if not early:
-                    self._adopt(entry, kept, effects)
-                self._defer(entry, events, error)
+                if stored_first:
+                    self._adopt(entry, *step(entry.kept, event, now))
+                self._defer(entry, [(event, now)], error)
 
-    def _fold(self, kept: Kept, events: Iterable[Event]) -> tuple[Kept, tuple[Effect, ...]]:
-        now = self.clock.now()
-        effects: list[Effect] = []
-        for event in events:
-            kept, more = step(kept, event, now)
-            effects += more
-        return kept, tuple(effects)
-
-    async def _transact(self, entry: Entry, events: list[Event], *, told: bool = False) -> None:
+    async def _transact(self, entry: Entry, events: list[tuple[Event, float]], *, told: bool = False) -> None:
         """One transaction of the store: what others wrote, what is pending, what is new. Raises StoreError."""
-        base = replace(entry.kept, account=entry.stored) if entry.pending or told else entry.kept
+        before = entry.kept
+        base = replace(before, account=entry.stored) if entry.pending or told else before
         result: list[tuple[Kept, tuple[Effect, ...]]] = []
 
         def decide(current: Account | None) -> Account | None:
             if current is None:
                 return None
-            kept, seen = self._fold(base, [Observed(current)])
-            kept, late = self._fold(kept, entry.pending)
-            kept, new = self._fold(kept, events)
+            kept, seen = step(base, Observed(current), self.clock.now())
+            kept, late = _fold(kept, entry.pending)
+            kept, new = _fold(kept, events)
             again = (*late, *new) if told else late
             fresh = () if told else new
             result[:] = [(kept, (*seen, *(e for e in again if isinstance(e, Admit | Evict)), *fresh))]
@@ -347,18 +378,20 @@ class Keeper:
         if stored is None:
             self._forget(entry.account.id)
             return
-        if entry.pending:
-            notices.tell_persisted(stored)
+        late = bool(entry.problem)
         entry.pending.clear()
         entry.problem = ""
         entry.corrupt = None
         entry.stored = stored
         kept, effects = result[0]
-        self._adopt(entry, replace(kept, account=stored), effects)
+        self._adopt(entry, rebased(replace(kept, account=stored), before, entry.kept), effects)
+        if late:
+            notices.tell_persisted(stored)
+            self._publish(stored.id, entry)
 
-    def _defer(self, entry: Entry, events: Iterable[Event], error: StoreError) -> None:
+    def _defer(self, entry: Entry, events: Iterable[tuple[Event, float]], error: StoreError) -> None:
         """Keep the events for a later write, and see to it that there is one."""
-        first = not entry.pending
+        first = not entry.problem
         entry.pending += events
         entry.problem = str(error)
         self._publish(entry.account.id, entry)
@@ -370,14 +403,18 @@ class Keeper:
         for attempt in range(1_000_000):
             await asyncio.sleep(RETRY_WRITE_S[min(attempt, len(RETRY_WRITE_S) - 1)])
             async with entry.lock:
-                if not entry.pending or entry.account.id not in self._entries:
+                if not entry.problem or self._entries.get(entry.account.id) is not entry:
                     return
-                try:
-                    await self._transact(entry, [])
-                except StoreError as error:
-                    entry.problem = str(error)
-                else:
+                if await self._try_to_store(entry):
                     return
+
+    async def _try_to_store(self, entry: Entry) -> bool:
+        try:
+            await self._transact(entry, [])
+        except StoreError as error:
+            entry.problem = str(error)
+            return False
+        return True
 
     # -- what others did to the store ------------------------------------------------------------------------------
 
@@ -385,15 +422,21 @@ class Keeper:
         """Take in the stored record as it is now; this process's own writes change nothing."""
         entry = self._entries.get(account_id)
         if entry is None:
-            self._take_in(account_id, await asyncio.to_thread(self.store.load, account_id))
-            return
+            record = await asyncio.to_thread(self.store.load, account_id)
+            entry = self._entries.get(account_id)
+            if entry is None:
+                self._take_in(account_id, record)
+                return
+            # It was created here while the disk was read; two entries of one account would make two flights.
         async with entry.lock:
             record = await asyncio.to_thread(self.store.load, account_id)
             if not isinstance(record, Account):
                 self._take_in(account_id, record)
             elif record != entry.stored or entry.corrupt is not None:
-                entry.corrupt = None
+                mended, entry.corrupt = entry.corrupt is not None, None
                 await self._observe(entry, record)
+                if mended:
+                    self._publish(account_id, entry)
 
     def _take_in(self, account_id: str, record: Account | Corrupt | None) -> None:
         match record:
@@ -407,12 +450,12 @@ class Keeper:
                 self._enter(record)
 
     async def _observe(self, entry: Entry, record: Account) -> None:
-        kept, effects = self._fold(entry.kept, [Observed(record)])
+        kept, effects = step(entry.kept, Observed(record), self.clock.now())
         if entry.pending or Save() in effects:
             try:
                 await self._transact(entry, [])
             except StoreError as error:
-                self._defer(entry, [Observed(record)], error)
+                self._defer(entry, [], error)  # the record is read anew when it can be written
             return
         entry.stored = record
         self._adopt(entry, kept, effects)
@@ -421,6 +464,8 @@ class Keeper:
 
     def _note_corrupt(self, corrupt: Corrupt) -> None:
         entry = self._entries.get(corrupt.id)
+        if corrupt == (self._corrupt.get(corrupt.id) if entry is None else entry.corrupt):
+            return
         if entry is not None:
             entry.corrupt = corrupt
         else:
@@ -457,16 +502,14 @@ class Keeper:
             self._in_pool.add(account_id)
         else:
             self._in_pool.discard(account_id)
+        if moved:
+            self._publish(account_id, entry)
         for effect in effects:
             match effect:
                 case StartRefresh(flight):
                     self._launch(entry, flight)
                 case Notify():
                     self._tell(entry.account, effect)
-                case Admit() | Evict():
-                    moved = True
-        if moved:
-            self._publish(account_id, entry)
 
     def _launch(self, entry: Entry, flight: Flight) -> None:
         entry.landing = self._flights.launch(entry, flight)
@@ -483,8 +526,38 @@ class Keeper:
             listener.account_changed(account_id, entry)
 
     def _tell(self, account: Account, notice: Notify) -> None:
-        notices.tell(account, notice, others=bool(self._in_pool - {account.id}))
+        others = len(self._in_pool) > (account.id in self._in_pool)
+        if notice == CLIENT_BROKEN:
+            # One alarm for the OAuth client, however many accounts wait for it.
+            if not any(self._waits_for_client(entry, account) for entry in self._entries.values()):
+                notices.tell_client_broken(account)
+        else:
+            notices.tell(account, notice, others=others)
         if notice.event == "disabled":
             self._remember_death(account)
         for listener in self._listeners:
             listener.account_notice(account, notice)
+
+    def _waits_for_client(self, entry: Entry, account: Account) -> bool:
+        """Whether another account of the same OAuth client is known to wait for it to be mended."""
+        other = entry.account
+        return (
+            other.id != account.id
+            and other.client_id == account.client_id
+            and other.attention is not None
+            and other.attention.code == CLIENT_BROKEN.detail
+        )
+
+
+def _fold(kept: Kept, events: Iterable[tuple[Event, float]]) -> tuple[Kept, tuple[Effect, ...]]:
+    effects: list[Effect] = []
+    for event, at in events:
+        kept, more = step(kept, event, at)
+        effects += more
+    return kept, tuple(effects)
+
+
+async def _cancel(tasks: list[asyncio.Task[None]]) -> None:
+    for task in tasks:
+        task.cancel()
+    await asyncio.gather(*tasks, return_exceptions=True)

@@ -16,14 +16,37 @@ Google refused) is beside it and never stored. Freshness is derived from the clo
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from dataclasses import dataclass, field, replace
+import math
+from dataclasses import dataclass, replace
 from typing import assert_never
 
 from msgspec.structs import replace as changed
 
 from regrant.accounts.diagnosis import DAY_S, diagnose, reason_text, scrub
+from regrant.accounts.events import (
+    AccessTokenSupplied,
+    Admit,
+    AttentionRaised,
+    Edited,
+    Effect,
+    Event,
+    Evict,
+    Flight,
+    FlightAbandoned,
+    Notify,
+    Observed,
+    Paused,
+    Reauthorized,
+    RefreshAnswered,
+    Resumed,
+    Save,
+    Served,
+    StartRefresh,
+    TokenRejected,
+    TokenWanted,
+)
 from regrant.accounts.model import (
+    REFRESH_ATTENTION,
     Account,
     Attention,
     Disablement,
@@ -43,17 +66,6 @@ USED_RECENTLY_S = DAY_S
 
 
 @dataclass(frozen=True, slots=True)
-class Flight:
-    """One question to the token endpoint, and the grant that it is asked with."""
-
-    generation: int
-    refresh_token: Secret
-    started_at: float
-    explicit: bool = False
-    """A person asked for it (verify, re-add): allowed for a disabled account too."""
-
-
-@dataclass(frozen=True, slots=True)
 class Kept:
     """An account with what only this process knows about it."""
 
@@ -68,159 +80,35 @@ class Kept:
     recovering: bool = False
     """`disabled` was taken back without proof; the recovery is announced when a refresh succeeds."""
 
+    def lasts(self, now: float) -> bool:
+        """Whether the access token works still, however little is left of it."""
+        token = self.account.token
+        return (
+            bool(token.access_token) and token.access_token != self.rejected and now < token.expiry_timestamp
+        )
+
     def freshness(self, now: float) -> Freshness:
         if self.rejected is not None and self.rejected == self.account.token.access_token:
             return Freshness.EXPIRED
         return self.account.freshness(now)
 
 
-@dataclass(frozen=True, slots=True)
-class TokenWanted:
-    """Somebody needs a token soon (stale) or now (expired); `explicit`: a person asks whether the grant lives."""
-
-    explicit: bool = False
-
-
-@dataclass(frozen=True, slots=True)
-class RefreshAnswered:
-    """The token endpoint answered the flight. `jitter` is a random number from 0 to 1."""
-
-    flight: Flight
-    answer: Granted | Refused | Unavailable
-    jitter: float = 0.5
-
-
-@dataclass(frozen=True, slots=True)
-class FlightAbandoned:
-    """The flight ended without an answer of its own: another process had one, or the grant was replaced."""
-
-    flight: Flight
-
-
-@dataclass(frozen=True, slots=True)
-class TokenRejected:
-    """The model API answered 401 to this access token."""
-
-    access_token: Secret
-
-
-@dataclass(frozen=True, slots=True)
-class Identity:
-    email: str
-    sub: str = ""
-    name: str = ""
-
-
-@dataclass(frozen=True, slots=True)
-class Reauthorized:
-    """A new grant for this account, proven alive: the owner signed in again or gave a refresh token that works."""
-
-    token: Token
-    identity: Identity
-    client_id: str
-    client_secret: Secret = field(default_factory=Secret)
-
-
-@dataclass(frozen=True, slots=True)
-class AccessTokenSupplied:
-    """The owner gave an access token alone: it serves for its time, and the grant behind it is asked at once."""
-
-    token: Token
-
-
-@dataclass(frozen=True, slots=True)
-class Paused:
-    reason: str = ""
-
-
-@dataclass(frozen=True, slots=True)
-class Resumed:
-    pass
-
-
-@dataclass(frozen=True, slots=True)
-class Edited:
-    """New values for `label`, `project_id`, `upstream` or `location`."""
-
-    changes: Mapping[str, str]
-
-
-@dataclass(frozen=True, slots=True)
-class AttentionRaised:
-    code: str
-    message: str
-    url: str = ""
-
-
-@dataclass(frozen=True, slots=True)
-class Served:
-    """The model API accepted a request with this account."""
-
-
-@dataclass(frozen=True, slots=True)
-class Observed:
-    """The stored record is this now: another process wrote it, or a person edited it."""
-
-    account: Account
-
-
-Event = (
-    TokenWanted
-    | RefreshAnswered
-    | FlightAbandoned
-    | TokenRejected
-    | Reauthorized
-    | AccessTokenSupplied
-    | Paused
-    | Resumed
-    | Edited
-    | AttentionRaised
-    | Served
-    | Observed
-)
-
-
-@dataclass(frozen=True, slots=True)
-class Save:
-    """Store the account durably."""
-
-
-@dataclass(frozen=True, slots=True)
-class Admit:
-    """The account may be chosen from now on."""
-
-
-@dataclass(frozen=True, slots=True)
-class Evict:
-    """The account may not be chosen from now on, whether or not it can be stored."""
-
-
-@dataclass(frozen=True, slots=True)
-class StartRefresh:
-    flight: Flight
-
-
-@dataclass(frozen=True, slots=True)
-class Notify:
-    """Something that people are told. `event` is a stable name; `detail` is free of secrets."""
-
-    event: str
-    detail: str = ""
-
-
-Effect = Save | Admit | Evict | StartRefresh | Notify
-
-
 def step(kept: Kept, event: Event, now: float) -> tuple[Kept, tuple[Effect, ...]]:
     """The account after the event, and what must be done. `now` is in unix seconds."""
     after, effects = _apply(kept, event, now)
-    if not isinstance(event, Observed) or after.account != event.account:
-        effects = (*_durable(kept.account, after.account), *effects)
+    # Of an observed record only what was decided here is to be stored: when it was last used is no decision, and two
+    # processes that wrote that back to each other would never end.
+    known = _used(event.account, after.account) if isinstance(event, Observed) else kept.account
+    effects = (*_durable(known, after.account), *effects)
     return after, (*_membership(kept.account, after.account), *effects)
 
 
 def _durable(before: Account, after: Account) -> tuple[Effect, ...]:
     return () if before == after else (Save(),)
+
+
+def _used(account: Account, as_well: Account) -> Account:
+    return changed(account, last_used_at=max(account.last_used_at, as_well.last_used_at))
 
 
 def _membership(before: Account, after: Account) -> tuple[Effect, ...]:
@@ -312,17 +200,19 @@ def _answered(kept: Kept, event: RefreshAnswered, now: float) -> tuple[Kept, tup
 
 def _refreshed(kept: Kept, flight: Flight, granted: Granted, now: float) -> tuple[Kept, tuple[Effect, ...]]:
     account = kept.account
-    if account.last_refresh_at > flight.started_at:
+    # A date in the future is a clock that was wrong, not a newer token; a rotated refresh token is never thrown away.
+    newer = flight.started_at < account.last_refresh_at <= now
+    if newer and granted.refresh_token is None:
         return kept, ()  # another process stored a newer token after this flight had begun
-    recovered = account.disabled is not None or kept.recovering
-    calm = account.attention is None or not (
-        account.attention.about_refresh or account.attention.code == "scope_missing"
-    )
+    # A refresh that nobody asked for never starts on a disabled account: it was disabled meanwhile, by another
+    # process's verdict or by its owner, and this answer is from before.
+    disabled = None if flight.explicit else account.disabled
+    recovered = disabled is None and (account.disabled is not None or kept.recovering)
     account = changed(
         account,
         token=merge_token(account.token, granted, now),
-        disabled=None,
-        attention=account.attention if calm else None,
+        disabled=disabled,
+        attention=None if _solved(account.attention, flight) else account.attention,
         verified=True,
         last_refresh_at=int(now),
     )
@@ -336,6 +226,13 @@ def _refreshed(kept: Kept, flight: Flight, granted: Granted, now: float) -> tupl
     return kept, ()
 
 
+def _solved(attention: Attention | None, flight: Flight) -> bool:
+    """Whether a successful refresh ends it. A person who asks says that the rest is solved too; else it is raised again."""
+    return attention is not None and (
+        flight.explicit or attention.about_refresh or attention.code == "scope_missing"
+    )
+
+
 def merge_token(token: Token, granted: Granted, now: float) -> Token:
     """The token after a successful answer; what the answer leaves out stays."""
     lifetime = granted.refresh_token_lifetime_s
@@ -343,7 +240,9 @@ def merge_token(token: Token, granted: Granted, now: float) -> Token:
         token,
         refresh_token=granted.refresh_token or token.refresh_token,
         access_token=granted.access_token,
-        expiry_timestamp=int(now + granted.lifetime_s),
+        expiry_timestamp=math.ceil(
+            now + granted.lifetime_s
+        ),  # rounded down, a token of one second would be born expired
         expires_in=max(1, int(granted.lifetime_s)),
         token_type=granted.token_type,
         scope=granted.scope or token.scope,
@@ -425,6 +324,8 @@ def _attention(kept: Kept, code: str, message: str, url: str, now: float) -> tup
     old = kept.account.attention
     if old is not None and (old.code, old.message, old.url) == (code, message, url):
         return kept, ()
+    if old is not None and not old.about_refresh and code in REFRESH_ATTENTION:
+        return kept, ()  # it would let an account back in that must not serve
     since = old.since if old is not None and old.code == code else int(now)
     account = changed(kept.account, attention=Attention(code=code, message=message, url=url, since=since))
     if old is not None and old.code == code:
@@ -468,7 +369,7 @@ def _reauthorized(kept: Kept, event: Reauthorized, now: float) -> tuple[Kept, tu
         )
     if not same_email(event.identity.email, before.email):
         account = account.with_event(now, "email_changed", f"was {before.email}")
-    if before.disabled is not None:
+    if before.disabled is not None or kept.recovering:
         account = account.with_event(now, "recovered", "a new grant")
         return Kept(account=account), (Notify("recovered"),)
     return Kept(account=account.with_event(now, "reauthorized")), (Notify("reauthorized"),)
@@ -488,10 +389,8 @@ def _supplied(kept: Kept, event: AccessTokenSupplied, now: float) -> tuple[Kept,
     account = account.with_event(
         now, "access_token_supplied", "not verified: the refresh token is still the old one"
     )
-    kept = replace(
-        kept, account=account, flight=None, rejected=None, failures=0, failing_since=0.0, retry_at=0.0
-    )
-    return _start(kept, now, explicit=True)
+    kept = Kept(account=account, recovering=kept.recovering or before.disabled is not None)
+    return _start(kept, now, explicit=True) if token.refresh_token else (kept, ())
 
 
 def _by_owner(account: Account, event: Paused | Resumed | Edited, now: float) -> Account:
@@ -521,9 +420,9 @@ def _observed(kept: Kept, stored: Account, now: float) -> tuple[Kept, tuple[Effe
     before = kept.account
     if stored == before:
         return kept, ()
-    stored = changed(stored, last_used_at=max(stored.last_used_at, before.last_used_at))
+    stored = _used(stored, before)
     if _grant_edited_by_hand(before, stored):
-        return _edited_grant(stored, now)
+        return _edited_grant(before, stored, now)
     same_grant = (
         stored.generation == before.generation and stored.token.refresh_token == before.token.refresh_token
     )
@@ -557,17 +456,49 @@ def _noticed_recovery(
 def _grant_edited_by_hand(before: Account, stored: Account) -> bool:
     """Regrant itself moves `revision` on whenever it stores a refresh token, and `generation` with a new grant."""
     replaced = (
-        stored.token.refresh_token != before.token.refresh_token and stored.generation == before.generation
+        stored.token.refresh_token != before.token.refresh_token and stored.generation <= before.generation
     )
-    untouched = stored.revision == before.revision
+    not_by_regrant = stored.revision <= before.revision  # or less: an older file was put back
     still_dead = before.disabled is not None and stored.disabled is not None
-    return replaced and bool(stored.token.refresh_token) and (untouched or still_dead)
+    return replaced and bool(stored.token.refresh_token) and (not_by_regrant or still_dead)
 
 
-def _edited_grant(stored: Account, now: float) -> tuple[Kept, tuple[Effect, ...]]:
-    account = changed(stored, generation=stored.generation + 1, disabled=None, verified=False)
+def _edited_grant(before: Account, stored: Account, now: float) -> tuple[Kept, tuple[Effect, ...]]:
+    account = changed(
+        stored,
+        token=_without_remains(before.token, stored.token),
+        generation=max(before.generation, stored.generation) + 1,
+        disabled=None,
+        verified=False,
+    )
     account = account.with_event(now, "edited", "a new refresh token in the file")
     return _start(Kept(account=account, recovering=True), now, explicit=True)
+
+
+def _without_remains(old: Token, token: Token) -> Token:
+    """The edited token less what was left standing of the old grant: it would be used, and dated, as the new one's."""
+    if token.access_token == old.access_token:
+        token = changed(token, access_token=Secret(), expiry_timestamp=0)
+    if token.consented_at == old.consented_at:
+        token = changed(token, consented_at=None)
+    if token.refresh_token_expires_at == old.refresh_token_expires_at:
+        token = changed(token, refresh_token_expires_at=None)
+    return token
+
+
+def rebased(outcome: Kept, before: Kept, latest: Kept) -> Kept:
+    """`outcome`, with what has happened in memory (`latest`) while the record was being written.
+
+    A write takes its time, and meanwhile callers want tokens, use the account and have tokens refused: the flight that
+    was started is not forgotten, nor the refusal, nor the use.
+    """
+    flight, rejected = outcome.flight, outcome.rejected
+    started = latest.flight
+    if flight == before.flight and started is not None and current(outcome.account, started):
+        flight = started
+    if latest.rejected is not None and latest.rejected == outcome.account.token.access_token:
+        rejected = latest.rejected
+    return replace(outcome, account=_used(outcome.account, latest.account), flight=flight, rejected=rejected)
 
 
 def next_refresh_at(kept: Kept, now: float, *, idle_check_s: float, since: float) -> float | None:

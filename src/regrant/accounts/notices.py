@@ -6,7 +6,7 @@ When something is said is decided in `lifecycle.py`; where it is written is `log
 from __future__ import annotations
 
 from regrant import logs
-from regrant.accounts.lifecycle import Notify
+from regrant.accounts.events import Notify
 from regrant.accounts.model import Account
 from regrant.accounts.store import Corrupt
 
@@ -39,6 +39,14 @@ def tell(account: Account, notice: Notify, *, others: bool) -> None:
             log.info("account_attention_ended", f"account serves again ({email}), was: {detail}", **fields)
         case _:
             log.info(f"account_{notice.event}", f"{notice.event} ({email}): {detail}", **fields)
+
+
+def tell_client_broken(account: Account) -> None:
+    """Once for an OAuth client, whichever of its accounts found out."""
+    which = account.client_id or "the default OAuth client"
+    reason = account.attention.message if account.attention else ""
+    message = f"the OAuth client is broken, no account is disabled ({which}): {reason}"
+    log.error("client_broken", message, client_id=account.client_id)
 
 
 def tell_skipped(account: Account) -> None:
