@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import os
 import shutil
 import sys
@@ -398,6 +399,34 @@ async def test_a_new_file_is_reported_also_in_a_folder_that_was_removed_and_made
         assert isinstance(store.load("ben"), Account)
         (folder / "cid.json").write_text('{"email": "cid@example.com"}')
         await next_change(changes, "cid")
+
+
+def make_anew(folder: Path) -> None:
+    folder.rename(folder.with_name("aside"))  # kept, so that its inode number is not used again
+    folder.mkdir()
+
+
+async def test_a_folder_that_was_made_anew_is_watched_by_the_system_again(data: Path, folder: Path) -> None:
+    watched: list[int] = []
+
+    async def counted(folder: Path) -> AsyncGenerator[frozenset[str], None]:
+        watched.append(os.stat(folder).st_ino)
+        async with contextlib.aclosing(announced_by_system(folder)) as batches:
+            async for names in batches:
+                yield names
+
+    store = FileStore(data, announce=counted)
+    store.prepare()
+    async with watching(store) as changes:
+        while not watched:
+            (folder / "ann.json").touch()
+            await next_change(changes, "ann")
+        await asyncio.to_thread(make_anew, folder)
+        for account_id in ("ben", "cid"):
+            (folder / f"{account_id}.json").touch()
+            await next_change(changes, account_id)
+    assert len(set(watched)) == 2
+    assert watched[-1] == os.stat(folder).st_ino
 
 
 async def test_a_folder_that_is_missing_at_start_is_watched_once_it_is_there(
