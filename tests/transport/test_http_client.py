@@ -226,6 +226,16 @@ async def test_cut_body_never_looks_finished(rest: bytes, came: bytes) -> None:
             await answer.read(100)
 
 
+async def test_status_is_known_even_if_the_body_is_broken_in_the_same_segment() -> None:
+    async with (
+        serving(once(b"HTTP/1.1 429 X\r\ntransfer-encoding: chunked\r\n\r\nzz")) as server,
+        client_of() as client,
+    ):
+        answer = await client.send(Request("GET", server.url(), timeouts=QUICK))
+        assert answer.status == 429
+        assert isinstance((await failure_of(answer))[1], BodyCut)
+
+
 async def test_endless_trailers_are_cut_off() -> None:
     async def script(peer: Peer) -> None:
         await peer.request()
@@ -631,6 +641,7 @@ async def test_slow_reader_holds_up_the_peer_with_little_memory() -> None:
         for _ in range(size >> 16):
             await peer.say(bytes(1 << 16))
             written[0] += 1 << 16
+        await peer.gone()
 
     written = [0]
     async with serving(script) as server, client_of() as client:

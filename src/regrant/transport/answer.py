@@ -173,8 +173,9 @@ class Answer:
         self._sent = True
 
     async def _wait(self, limit_s: float) -> None:
-        """Sleep until woken. Raises the error that ended the exchange, also if it happened before."""
-        self._raise_error()
+        """Sleep until woken. Raises the error that ended the exchange before: what came first is always used first."""
+        if self._error is not None:
+            raise self._error
         assert self._connection is not None
         assert self._waiter is None, "two tasks read the same answer"
         self._connection.deadline.set(limit_s)
@@ -183,12 +184,6 @@ class Answer:
             await self._waiter
         finally:
             self._waiter = None
-        if not self._parser.buffered:
-            self._raise_error()
-
-    def _raise_error(self) -> None:
-        if self._error is not None:
-            raise self._error
 
     def _wake(self) -> None:
         if self._waiter is not None and not self._waiter.done():
