@@ -58,13 +58,24 @@ async def next_change(changes: AsyncIterator[frozenset[str]], account_id: str) -
 
 @contextlib.asynccontextmanager
 async def watching(store: AccountStore) -> AsyncIterator[AsyncIterator[frozenset[str]]]:
-    """The store's changes, from the moment at which none is missed."""
+    """The store's changes from the moment at which none is missed, followed all the time as the keeper does it."""
     changes = store.changes()
-    try:
-        assert await anext(changes) == frozenset()
-        yield changes
-    finally:
-        await changes.aclose()  # type: ignore[attr-defined]  # every implementation is an async generator
+    reported: asyncio.Queue[frozenset[str]] = asyncio.Queue()
+
+    async def follow() -> None:
+        async for ids in changes:
+            reported.put_nowait(ids)
+
+    async def queued() -> AsyncIterator[frozenset[str]]:
+        while True:
+            yield await reported.get()
+
+    assert await anext(changes) == frozenset()
+    following = asyncio.create_task(follow())
+    yield queued()
+    following.cancel()
+    with contextlib.suppress(asyncio.CancelledError):
+        await following
 
 
 class StoreContract:
