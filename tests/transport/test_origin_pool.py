@@ -171,6 +171,15 @@ async def test_idle_connection_is_closed_after_the_keep_alive_time() -> None:
         await until(closed.is_set)
 
 
+async def test_idle_connection_that_is_closing_is_not_lent() -> None:
+    async with serving(always(OK)) as server, client_of() as client:
+        assert await ask(client, server.url()) == (200, b"ok")
+        pool = next(iter(client._origins.values()))[1]
+        pool._idle[0].drop()  # its loss is announced on a later turn of the loop
+        assert await ask(client, server.url()) == (200, b"ok")
+        assert server.connections == 2
+
+
 async def test_most_recently_used_connection_is_lent_first() -> None:
     used: list[int] = []
 
