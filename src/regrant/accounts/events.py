@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 
-from regrant.accounts.model import Account, Token
+from regrant.accounts.model import Account, Disablement, Token
 from regrant.oauth.google import Granted, Refused, Unavailable
 from regrant.secret import Secret
 
@@ -22,6 +22,9 @@ class Flight:
     started_at: float
     explicit: bool = False
     """A person asked for it (verify, re-add): allowed for a disabled account too."""
+    access_token: Secret = field(default_factory=Secret)
+    """The one that was to be replaced; together with `disabled` it tells whether somebody had an answer meanwhile."""
+    disabled: Disablement | None = None
 
 
 @dataclass(frozen=True, slots=True)

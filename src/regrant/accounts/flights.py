@@ -145,7 +145,7 @@ class Flights:
         """Take in what is stored now; whether that makes the question needless."""
         if not entry.pending:
             stored = await asyncio.to_thread(self._keeper.store.load, entry.account.id)
-            if stored is None or (isinstance(stored, Account) and overtaken(entry.kept, flight, stored)):
+            if stored is None or (isinstance(stored, Account) and overtaken(flight, stored)):
                 await self._keeper.reload(entry.account.id)
                 return True
         return self._called_off(entry, flight)

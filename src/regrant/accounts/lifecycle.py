@@ -156,7 +156,10 @@ def _want(kept: Kept, event: TokenWanted, now: float) -> tuple[Kept, tuple[Effec
 
 def _start(kept: Kept, now: float, *, explicit: bool) -> tuple[Kept, tuple[Effect, ...]]:
     account = kept.account
-    flight = Flight(account.generation, account.token.refresh_token, now, explicit)
+    token = account.token
+    flight = Flight(
+        account.generation, token.refresh_token, now, explicit, token.access_token, account.disabled
+    )
     return replace(kept, flight=flight), (StartRefresh(flight),)
 
 
@@ -169,16 +172,15 @@ def current(account: Account, flight: Flight) -> bool:
     return account.generation == flight.generation and account.token.refresh_token == flight.refresh_token
 
 
-def overtaken(kept: Kept, flight: Flight, stored: Account) -> bool:
+def overtaken(flight: Flight, stored: Account) -> bool:
     """Whether the stored account already answers the flight, so that Google need not be asked.
 
     Judged once the flight holds the refresh lock: another process may have refreshed, replaced or buried the grant.
+    Measured against what the flight took off with, for the account in memory may have been told already.
     """
-    if not current(stored, flight) or stored.token.access_token != kept.account.token.access_token:
+    if not current(stored, flight) or stored.token.access_token != flight.access_token:
         return True
-    if stored.disabled is None:
-        return False
-    return not flight.explicit or stored.disabled != kept.account.disabled
+    return stored.disabled is not None and stored.disabled != flight.disabled
 
 
 def _answered(kept: Kept, event: RefreshAnswered, now: float) -> tuple[Kept, tuple[Effect, ...]]:
@@ -200,13 +202,11 @@ def _answered(kept: Kept, event: RefreshAnswered, now: float) -> tuple[Kept, tup
 
 def _refreshed(kept: Kept, flight: Flight, granted: Granted, now: float) -> tuple[Kept, tuple[Effect, ...]]:
     account = kept.account
-    # A date in the future is a clock that was wrong, not a newer token; a rotated refresh token is never thrown away.
-    newer = flight.started_at < account.last_refresh_at <= now
-    if newer and granted.refresh_token is None:
-        return kept, ()  # another process stored a newer token after this flight had begun
-    # A refresh that nobody asked for never starts on a disabled account: it was disabled meanwhile, by another
-    # process's verdict or by its owner, and this answer is from before.
-    disabled = None if flight.explicit else account.disabled
+    newer = account.token.access_token != flight.access_token
+    if newer and granted.refresh_token is None:  # a rotated refresh token is never thrown away
+        return kept, ()
+    # Disabled meanwhile, by another process's verdict or by its owner: this answer is from before.
+    disabled = None if account.disabled == flight.disabled else account.disabled
     recovered = disabled is None and (account.disabled is not None or kept.recovering)
     account = changed(
         account,
