@@ -34,6 +34,7 @@ from regrant.upstream.faults import (
     account_died,
     classify_answer,
     classify_transport,
+    token_refused,
     token_unavailable,
 )
 
@@ -86,6 +87,8 @@ class _Journey:
     tried: set[str] = field(default_factory=set)
     calls: int = 0
     outages: int = 0
+    answered: bool = False
+    """Bytes of the last answer's body had come before it failed."""
     replay: Lease | None = None
     last: Fault | None = None
     passed_on: tuple[int, Headers, bytes] | None = None
@@ -137,6 +140,7 @@ class Pipeline:
         attempt = Attempt(account_id=lease.account.id)
         journey.exchange.attempts.append(attempt)
         journey.tried.add(lease.account.id)
+        journey.answered = False
         started = time.perf_counter()
         outcome: Answer | Fault | None = None
         try:
@@ -157,7 +161,12 @@ class Pipeline:
         except TimeoutError:
             return token_unavailable("no token came before the deadline")
         except AccountUnusable as error:
-            return account_died() if error.why == "disabled" else token_unavailable(error.why)
+            if error.why == "disabled":
+                journey.tried.discard(
+                    account_id
+                )  # out of the pool now; whoever brings it back may save this request
+                return account_died()
+            return token_unavailable(error.why) if error.why == "away" else token_refused(error.why)
         journey.calls += 1
         left_s = max(0.05, journey.deadline - self._clock.monotonic())
         try:
@@ -196,6 +205,7 @@ class Pipeline:
                 while not reading.ready and reading.failure is None:
                     try:
                         reading.feed(await anext(chunks))
+                        journey.answered = True
                     except StopAsyncIteration:
                         reading.end()
                         ended = True
@@ -239,6 +249,7 @@ class Pipeline:
             max_attempts=limits.max_attempts,
             time_left_s=journey.deadline - self._clock.monotonic(),
             outages=journey.outages,
+            answered=journey.answered,
             replayed=journey.replay is not None,
         )
         if not verdict.is_counted(fault) and journey.replay is not None:

@@ -90,7 +90,7 @@ _OUTAGES = frozenset(
         FaultKind.BLOCKED,
     }
 )
-_UNCOUNTED = frozenset({FaultKind.ACCOUNT_DIED, FaultKind.TOKEN_UNAVAILABLE})
+_UNCOUNTED = frozenset({FaultKind.ACCOUNT_DIED, FaultKind.TOKEN_UNAVAILABLE, FaultKind.TOKEN_REFUSED})
 _FINAL = frozenset(
     {FaultKind.CLIENT_ERROR, FaultKind.MODEL_NOT_FOUND, FaultKind.ANSWER_TIMEOUT, FaultKind.IDLE}
 )
@@ -149,7 +149,13 @@ def describe(fault: Fault, *, now: float) -> Problem:
                 per_day=per_day,
                 advice=fault.advice,
             )
-        case FaultKind.BILLING | FaultKind.PERMISSION | FaultKind.ACCOUNT_DIED | FaultKind.TOKEN_REJECTED:
+        case (
+            FaultKind.BILLING
+            | FaultKind.PERMISSION
+            | FaultKind.ACCOUNT_DIED
+            | FaultKind.TOKEN_REFUSED
+            | FaultKind.TOKEN_REJECTED
+        ):
             return Problem(kind=ProblemKind.NO_ACCOUNTS, status=503, advice=fault.advice)
         case FaultKind.ANSWER_TIMEOUT | FaultKind.IDLE:
             return Problem(kind=ProblemKind.UPSTREAM_UNAVAILABLE, status=504, advice=fault.advice)

@@ -69,6 +69,7 @@ class FaultKind(StrEnum):
     BAD_ANSWER = "bad_answer"
     ACCOUNT_DIED = "account_died"
     TOKEN_UNAVAILABLE = "token_unavailable"
+    TOKEN_REFUSED = "token_refused"
 
 
 class Whose(StrEnum):
@@ -246,6 +247,16 @@ def token_unavailable(reason: str = "") -> Fault:
         whose=Whose.GOOGLE,
         message=reason,
         advice="Google's token endpoint gave no token; it is asked again.",
+    )
+
+
+def token_refused(reason: str = "") -> Fault:
+    """The account cannot be used until a person acts: Google refuses its OAuth client, or its owner took it out."""
+    return Fault(
+        kind=FaultKind.TOKEN_REFUSED,
+        whose=Whose.ACCOUNT,
+        message=reason,
+        advice="The account needs its owner; see regrant accounts list.",
     )
 
 
