@@ -382,3 +382,15 @@ def test_an_array_of_chunks_is_read_like_a_stream() -> None:
     folded = fold(gemini.decode_reply(body, call_prefix="p"))
     assert isinstance(folded, Reply)
     assert folded.choices[0].parts == (Text(text="ab"),)
+
+
+def test_half_an_error_after_the_finish_reason_is_no_clean_end() -> None:
+    assert (
+        failure(chunk({"text": "a"}, finish="STOP"), b'{"error":{"code":500').problem.kind
+        is ProblemKind.UPSTREAM_UNAVAILABLE
+    )
+
+
+def test_arguments_that_are_not_utf_8_fail_the_reply() -> None:
+    parts = b'{"parts":[{"functionCall":{"name":"f","args":{"a":"\xff"}}}]}'
+    failure(b'data: {"candidates":[{"content":' + parts + b',"finishReason":"STOP"}]}\n\n')

@@ -183,3 +183,16 @@ def test_an_error_after_a_cut_is_readable_and_never_looks_complete(form: Any, re
 def test_a_plain_answer_that_was_cut_cannot_be_mended() -> None:
     assert gemini.error_event(GONE, "json") == b""
     assert json.loads(gemini.error_event(GONE, "json", begun=False))["error"]["code"] == 502
+
+
+@pytest.mark.parametrize("size", [1, 2, 3])
+def test_an_array_cut_inside_an_escape_is_split_all_the_same(size: int) -> None:
+    elements = [{"a": '\\"]}{["'}, {"b": "\\\\"}]
+    data = json.dumps(elements).encode()
+    splitter = ElementSplitter()
+    found = [
+        element
+        for start in range(0, len(data), size)
+        for element in splitter.feed(data[start : start + size])
+    ]
+    assert [json.loads(element) for element in found] == elements

@@ -357,3 +357,11 @@ def test_non_ascii_text_and_unknown_fields_go_together() -> None:
 
 def test_an_empty_parameters_field_is_a_tool_without_arguments() -> None:
     assert decode(tools=[PUT]).tools == (Tool(name="put"),)
+
+
+def test_bytes_that_are_not_utf_8_are_refused_even_inside_a_schema() -> None:
+    tool = b'{"type":"function","function":{"name":"f","parameters":{"a":"\xff"}}}'
+    with pytest.raises(DialectError, match="UTF-8"):
+        openai_chat.decode_request(
+            b'{"model":"m","messages":[{"role":"user","content":"x"}],"tools":[' + tool + b"]}"
+        )
