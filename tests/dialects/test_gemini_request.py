@@ -1,4 +1,4 @@
-"""Writing generateContent bodies, and each trap that Google sets for a converter (gotcha numbers: facts 4.10)."""
+"""Writing generateContent bodies, and each trap that Google sets for a converter."""
 
 import json
 from typing import Any

@@ -1,7 +1,7 @@
 """Problems as Google writes them, and what a client may be told of an error that Google sent.
 
 Whose fault an upstream error is, and what follows for the account, is judged in `upstream/faults.py`.
-Source: google.rpc.Status and google.rpc.RetryInfo; facts 3.2 and 3.4.
+Source: google.rpc.Status and google.rpc.RetryInfo; ai.google.dev/gemini-api/docs/troubleshooting.
 """
 
 from __future__ import annotations

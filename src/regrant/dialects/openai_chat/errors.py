@@ -1,6 +1,6 @@
 """Problems as OpenAI writes them: `{"error": {"message", "type", "param", "code"}}`.
 
-Which problem it is, is decided in `gateway/`. Source: facts about openai-python's error classes, which go by the status.
+Which problem it is, is decided in `gateway/`. Source: openai-python 3.54, `_exceptions.py`: its classes go by the status.
 """
 
 from __future__ import annotations
