@@ -145,7 +145,7 @@ class Keeper:
             if entry.pending:
                 await self._try_to_store(entry)
             elif entry.account.last_used_at > entry.stored.last_used_at:
-                await self.settle(entry, Served())
+                await self._store_use(entry)
         await _cancel(list(self._tasks))
 
     def spawn(self, work: Coroutine[Any, Any, None], name: str) -> asyncio.Task[None]:
@@ -199,7 +199,7 @@ class Keeper:
             if due is not None and due <= now and self._flights.count < BACKGROUND_FLIGHTS:
                 self._want(entry, explicit=entry.kept.freshness(now) is Freshness.FRESH)
             if entry.persisted and entry.account.last_used_at - entry.stored.last_used_at > USED_FLUSH_S:
-                await self.settle(entry, Served())
+                await self._store_use(entry)
 
     # -- tokens ----------------------------------------------------------------------------------------------------
 
@@ -290,6 +290,13 @@ class Keeper:
         now = int(self.clock.now())
         if entry.account.last_used_at != now:
             entry.kept = step(entry.kept, Served(), now)[0]
+
+    async def _store_use(self, entry: Entry) -> None:
+        async with entry.lock:
+            try:
+                await self._transact(entry, [])  # the later of the two uses is the one that is stored
+            except StoreError as error:
+                self._defer(entry, [], error)
 
     def needs_attention(self, account_id: str, code: str, message: str, url: str) -> None:
         entry = self._entries.get(account_id)
