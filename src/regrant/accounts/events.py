@@ -93,9 +93,9 @@ class Resumed:
 
 @dataclass(frozen=True, slots=True)
 class Edited:
-    """New values for `label`, `project_id`, `upstream` or `location`."""
+    """New values for `label`, `project_id`, `upstream`, `location`; an import also brings `protected_models`."""
 
-    changes: Mapping[str, str]
+    changes: Mapping[str, str | tuple[str, ...]]
 
 
 @dataclass(frozen=True, slots=True)

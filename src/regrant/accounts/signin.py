@@ -17,7 +17,7 @@ from regrant.accounts.refresher import Clients
 from regrant.clock import Clock
 from regrant.oauth.client import GoogleOAuth
 from regrant.oauth.google import Granted, OAuthClient, Refused, Unavailable
-from regrant.oauth.login import ENTROPY_BYTES, CallbackRefused, Login, begin, read_callback
+from regrant.oauth.login import ENTROPY_BYTES, CallbackRefused, Code, Login, begin, read_callback
 from regrant.secret import Secret
 
 MAX_FLOWS = 200
@@ -97,9 +97,12 @@ class SignIns:
 
         An address of another sign-in leaves this one pending; anything else counts once.
         """
+        return await self.finish(flow, read_callback(flow.login, url, self._clock.now()))
+
+    async def finish(self, flow: Flow, read: Code | CallbackRefused) -> tuple[Account, Outcome]:
+        """Finish with what was read from that address. Raises as `complete`."""
         if flow.status != "pending":
             raise AdditionRefused("flow_finished", "this sign-in is over", "Start a new one.", status=409)
-        read = read_callback(flow.login, url, self._clock.now())
         if isinstance(read, CallbackRefused):
             refused = AdditionRefused(read.reason, f"the sign-in failed: {read.reason}", read.advice)
             if not read.foreign:

@@ -1,0 +1,53 @@
+"""The tree of commands, as `regrant --help` shows it. What each does is in the module of its name.
+
+`regrant serve` is started by `regrant/__main__.py` without coming here; it is listed for its help.
+"""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+import typer
+
+from regrant import __version__
+from regrant.cli import accounts, config, keys
+from regrant.cli.options import DataDir
+
+app = typer.Typer(
+    help="A self-hosted AI gateway that keeps its Google accounts alive.",
+    no_args_is_help=True,
+    add_completion=False,
+    rich_markup_mode=None,
+    pretty_exceptions_enable=False,
+    context_settings={"help_option_names": ["-h", "--help"]},
+)
+app.add_typer(accounts.app, name="accounts", help="The Google accounts that the gateway may use.")
+app.add_typer(keys.app, name="keys", help="The keys with which clients call the gateway.")
+app.add_typer(config.app, name="config", help="The settings.")
+
+
+def _print_version(wanted: bool) -> None:
+    if wanted:
+        typer.echo(f"regrant {__version__}")
+        raise typer.Exit
+
+
+@app.callback()
+def regrant(
+    data_dir: DataDir = None,
+    version: Annotated[
+        bool, typer.Option("--version", callback=_print_version, is_eager=True, help="Print the version.")
+    ] = False,
+) -> None:
+    del data_dir, version  # taken by their callbacks
+
+
+@app.command(
+    context_settings={"allow_extra_args": True, "ignore_unknown_options": True}, add_help_option=False
+)
+def serve(context: typer.Context, data_dir: DataDir = None) -> None:
+    """Run the gateway until told to stop; `regrant serve --help` lists its options."""
+    from regrant.cli.serve import serve as run_server
+
+    folder = ["--data-dir", str(data_dir)] if data_dir is not None else []
+    raise typer.Exit(run_server([*context.args, *folder]))

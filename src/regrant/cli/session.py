@@ -1,0 +1,88 @@
+"""The gateway's parts in this process, for one command: the accounts are loaded and nothing runs in the background.
+
+A gateway that serves the same data folder meanwhile notices what a command changes; a command sees what is on disk.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import os
+from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
+from dataclasses import replace
+from pathlib import Path
+from typing import TypeVar
+
+from regrant import logs
+from regrant.accounts.entry import Entry
+from regrant.app import App, LiveSettings, build
+from regrant.cli.terminal import USAGE, Failure
+from regrant.settings import data_dir, ensure_layout
+
+T = TypeVar("T")
+
+
+def run_on(folder: Path | None, work: Callable[[App], Awaitable[T]]) -> T:
+    """Do `work` on the parts of the data folder. Raises RegrantError."""
+
+    async def main() -> T:
+        async with opened(data_dir(folder, os.environ)) as app:
+            return await work(app)
+
+    return asyncio.run(main())
+
+
+@contextlib.asynccontextmanager
+async def opened(folder: Path) -> AsyncIterator[App]:
+    ensure_layout(folder)
+    settings = LiveSettings(folder, {}, os.environ)
+    with open(os.devnull, "w", encoding="utf-8") as nowhere:  # noqa: ASYNC230 - the null device never waits
+        # What is loaded is no news, what happens is: for the log file, while the terminal gets the command's own words.
+        logs.configure(replace(settings().log, file=False), folder, nowhere)
+        app = build(settings)
+        try:
+            await app.keeper.load()
+            logs.configure(settings().log, folder, nowhere)
+            yield app
+        finally:
+            await app.close()
+            logs.configure(replace(settings().log, file=False), folder, nowhere)
+
+
+def prepared_folder(folder: Path | None) -> Path:
+    """The data folder, made if need be. Raises SettingsError."""
+    path = data_dir(folder, os.environ)
+    ensure_layout(path)
+    return path
+
+
+def pick(app: App, who: str) -> Entry:
+    """The account with that e-mail or id. Raises Failure saying which there are."""
+    entry = app.keeper.entry(who) or app.keeper.find(who)
+    if entry is not None:
+        return entry
+    corrupt = next((one for one in app.keeper.corrupt() if one.id == who), None)
+    if corrupt is not None:
+        raise Failure(
+            f"the file of account {who} is corrupt: {corrupt.problem}", f"Mend or move it: {corrupt.path}"
+        )
+    known = ", ".join(sorted(one.account.email for one in app.keeper.entries())[:20])
+    hint = f"Known accounts: {known}." if known else "There are none yet: regrant accounts add --oauth"
+    raise Failure(f"there is no account {who}", hint)
+
+
+def pick_some(app: App, who: Sequence[str] | None, *, everyone: bool) -> list[Entry]:
+    """The accounts named, in that order and each once, or all. Raises Failure."""
+    if bool(who) == everyone:
+        raise Failure("name one or more accounts, or give --all", code=USAGE)
+    entries = app.keeper.entries() if everyone else [pick(app, one) for one in who or ()]
+    return list({entry.account.id: entry for entry in entries}.values())
+
+
+def check_stored(entry: Entry) -> None:
+    """Raises Failure when what was decided about the account could not be written."""
+    if not entry.persisted:
+        raise Failure(
+            f"the account {entry.account.email} could not be stored: {entry.problem}",
+            "Free space or make the data folder writable, then repeat the command.",
+        )
