@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import subprocess
+import sys
 from dataclasses import dataclass, replace
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -42,8 +45,10 @@ from regrant.accounts.lifecycle import (
 )
 from regrant.accounts.model import (
     HISTORY_LIMIT,
+    REFRESH_ATTENTION,
     Account,
     Attention,
+    Cause,
     Disablement,
     Freshness,
     HistoryEvent,
@@ -913,3 +918,23 @@ class TestRefreshingAheadOfTime:
     )
     def test_nothing_is_due_where_nobody_may_ask(self, kept: Kept) -> None:
         assert self.due(kept) is None
+
+
+class TestTheDocumentation:
+    ROOT = Path(__file__).resolve().parents[2]
+
+    def test_the_state_diagram_is_up_to_date(self) -> None:
+        """Mended with: python scripts/lifecycle_diagram.py"""
+        done = subprocess.run(
+            [sys.executable, "scripts/lifecycle_diagram.py", "--check"],
+            cwd=self.ROOT,
+            capture_output=True,
+            text=True,
+            check=False,
+        )
+        assert done.returncode == 0, done.stderr
+
+    def test_every_cause_and_every_code_of_a_refusal_is_explained(self) -> None:
+        page = (self.ROOT / "docs" / "lifecycle.md").read_text(encoding="utf-8")
+        for word in (*Cause, *REFRESH_ATTENTION, "scope_missing"):
+            assert f"`{word}`" in page
