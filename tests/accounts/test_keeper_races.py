@@ -66,7 +66,12 @@ class TestManyCallers:
         """Breaks when: `_want` of lifecycle.py no longer looks at `kept.flight`."""
         stage.add()
         keeper, _ = await stage.keeper()
-        tokens = await asyncio.gather(*(keeper.token("ann") for _ in range(50)))
+        stage.google.hold()
+        callers = [asyncio.ensure_future(keeper.token("ann")) for _ in range(50)]
+        await stage.google.arrived.wait()
+        assert keeper._flights.count == 1
+        stage.google.open.set()
+        tokens = await asyncio.gather(*callers)
         assert set(tokens) == {Secret("access-of-refresh-ann-1-1")}
         assert stage.google.asked == ["refresh-ann-1"]
 
@@ -287,12 +292,12 @@ class TestTheStoreIsSlow:
         await asyncio.to_thread(writing.wait, 10)
         first = asyncio.ensure_future(keeper.token("ann"))
         await stage.google.arrived.wait()
+        flight = entry_of(keeper).kept.flight
         store.before_write = lambda: None
         go_on.set()
         await change
+        assert entry_of(keeper).kept.flight == flight is not None
         second = asyncio.ensure_future(keeper.token("ann"))
-        await asyncio.sleep(0)
-        assert entry_of(keeper).kept.flight is not None
         stage.google.open.set()
         assert await first == await second
         assert stage.google.asked == ["refresh-ann-1"]
