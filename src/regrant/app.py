@@ -18,10 +18,12 @@ from regrant import __version__, logs
 from regrant.accounts.enrolment import Defaults, Enrolment
 from regrant.accounts.file_store import FileStore
 from regrant.accounts.graveyard import Graveyard
+from regrant.accounts.incident_watch import IncidentWatch
 from regrant.accounts.keeper import Keeper
 from regrant.accounts.refresher import GoogleRefresher
 from regrant.accounts.signin import SignIns
 from regrant.accounts.store import AccountStore
+from regrant.admin.token import ensure_token
 from regrant.clock import Clock, SystemClock
 from regrant.errors import SettingsError
 from regrant.gateway.calls import Calls
@@ -40,6 +42,7 @@ from regrant.pool.selector import STRATEGIES
 from regrant.pool.sharing import SharedCooldowns
 from regrant.settings import Loaded, Settings, load, restart_needed
 from regrant.state import StateDatabase
+from regrant.traffic.exchange import Exchange
 from regrant.transport.client import HttpClient
 from regrant.transport.model import Transport
 
@@ -58,6 +61,8 @@ class LiveSettings:
         self._flags = dict(flags)
         self._environ = dict(environ)
         self.loaded: Loaded = load(data_dir, self._flags, self._environ)
+        self.at_start = self.loaded.settings
+        """What host, port and workers stay as until a restart."""
         self._seen = self._signature()
 
     def __call__(self) -> Settings:
@@ -138,7 +143,13 @@ class App:
             self,
             settings=settings,
             keys=lambda: self.keys,
+            on_exchange=self._tell_exchange,
         )
+        self.incidents = IncidentWatch(clock, lambda: settings().google.client_id)
+        # Whoever follows the process: the console's event stream, metrics. None of them may block or raise.
+        self.exchange_listeners: list[Callable[[Exchange], None]] = []
+        self.settings_listeners: list[Callable[[list[str]], None]] = []
+        self.closing_listeners: list[Callable[[], None]] = []
         self.address = ""
         """Where the process listens, once it does: `http://127.0.0.1:8045`."""
         self._office: Asgi | None = None
@@ -148,15 +159,23 @@ class App:
 
     async def start(self) -> None:
         """Load accounts and keys, fill the pool, and follow what others change."""
+        await asyncio.to_thread(ensure_token, self.settings.data_dir)
         self.load_keys()
         await self.keeper.start()
         self.members.fill(self.keeper.entries())
         self.keeper.listen(self.members)
+        self.keeper.listen(self.incidents)
         self.keeper.spawn(self.shared_cooldowns.follow(self.pool), "follow cool-downs")
         self.keeper.spawn(self._follow_files(), "follow settings and keys")
 
+    def begin_close(self) -> None:
+        """The process is about to end: streams that would go on for ever end now, so that draining can finish."""
+        for listener in self.closing_listeners:
+            listener()
+
     async def close(self) -> None:
         """End: refreshes in flight are waited for, everything is written."""
+        self.begin_close()
         await self.keeper.close()
         await self.transport.close()
         await asyncio.to_thread(self.state.close)
@@ -186,6 +205,8 @@ class App:
             else "settings changed"
         )
         log.info("settings_changed", text)
+        for listener in self.settings_listeners:
+            listener(waiting)
 
     def load_keys(self) -> None:
         """Take the client keys as they are on disk; an unreadable file leaves the last good ones."""
@@ -194,6 +215,10 @@ class App:
         except KeysError as error:
             log.error("keys_unreadable", f"the client keys stay as they were: {error}")
         self.keys = ring_of(self.key_file.keys, self.settings().server.api_key)
+
+    def _tell_exchange(self, exchange: Exchange) -> None:
+        for listener in self.exchange_listeners:
+            listener(exchange)
 
     # -- facts -----------------------------------------------------------------------------------------------------
 

@@ -70,6 +70,11 @@ _COOLDOWN_ADVICE = {
 }
 
 
+def cooldown_advice(why: FaultKind) -> str:
+    """What a cool-down of that kind means for people."""
+    return _COOLDOWN_ADVICE.get(why, "Left alone after a failure.")
+
+
 def explain(standings: Iterable[Standing], model: str, blocked: Blocked) -> list[Explanation]:
     """Every check of every account for `model`; `blocked` is the pool's, for the same model and moment."""
     return [_explain_one(standing, model, blocked) for standing in standings]
@@ -107,4 +112,4 @@ def _cooling(cooldown: Cooldown | None) -> Obstacle | None:
     if cooldown is None:
         return None
     until = None if math.isinf(cooldown.until) else cooldown.until
-    return Obstacle(until=until, advice=_COOLDOWN_ADVICE.get(cooldown.why, "Left alone after a failure."))
+    return Obstacle(until=until, advice=cooldown_advice(cooldown.why))
