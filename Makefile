@@ -1,11 +1,11 @@
 # Regrant. The two that matter: `make demo` tells the whole story, `make test` runs every test.
-.PHONY: help demo run test check format lock docs clean
+.PHONY: help demo run test check format lock docs bench clean
 
 help:
 	@echo "make demo   the life of an account in a minute, against the built-in sandbox"
 	@echo "make test   install what is needed, check the code, run all tests"
 	@echo "make run    the gateway with your own accounts, on http://127.0.0.1:8045"
-	@echo "make check  lint, types, import contracts    make format   make lock   make docs"
+	@echo "make check  lint, types, import contracts    make format   make lock   make docs   make bench"
 
 demo:
 	@scripts/install run
@@ -38,3 +38,8 @@ docs:
 
 clean:
 	rm -rf .venv .make .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache
+
+bench:
+	@scripts/install_tools nginx
+	@scripts/install dev
+	@.venv/bin/python bench/compare.py
