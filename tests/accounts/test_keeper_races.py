@@ -581,7 +581,7 @@ class TestSupersededFlights:
     async def test_an_access_token_supplied_in_mid_flight_leaves_one_question_at_a_time(
         self, stage: Stage
     ) -> None:
-        """Breaks when: `_called_off` of flights.py does not compare the flights."""
+        """Breaks when: neither `overtaken` compares the access tokens nor `_called_off` the flights; one suffices."""
         stage.add()
         keeper, _ = await stage.keeper(follow=False)
         lock = stage.files.refresh_lock("ann")
