@@ -11,7 +11,7 @@ import typer
 
 from regrant import __version__
 from regrant.cli import accounts, config, keys
-from regrant.cli.options import DataDir
+from regrant.cli.options import AsJson, DataDir
 
 app = typer.Typer(
     help="A self-hosted AI gateway that keeps its Google accounts alive.",
@@ -40,6 +40,45 @@ def regrant(
     ] = False,
 ) -> None:
     del data_dir, version  # taken by their callbacks
+
+
+@app.command()
+def doctor(
+    who: Annotated[
+        str | None, typer.Argument(metavar="[EMAIL]", help="Only this account.", show_default=False)
+    ] = None,
+    key: Annotated[
+        str | None,
+        typer.Option(metavar="KEY", help="A client key: would it be accepted?", show_default=False),
+    ] = None,
+    data_dir: DataDir = None,
+    as_json: AsJson = False,
+) -> None:
+    """Look at everything that has to be right, and say what to do where it is not."""
+    from regrant.cli.doctor import examine
+
+    examine(data_dir, who, key, as_json=as_json)
+
+
+@app.command()
+def logs(
+    lines: Annotated[int, typer.Option("--lines", "-n", min=0, help="How many of the last lines.")] = 50,
+    follow: Annotated[bool, typer.Option("--follow", "-f", help="Go on until interrupted.")] = False,
+    data_dir: DataDir = None,
+    as_json: AsJson = False,
+) -> None:
+    """Show the end of the log."""
+    from regrant.cli.log_tail import show_log
+
+    show_log(data_dir, lines, follow=follow, as_json=as_json)
+
+
+@app.command()
+def demo() -> None:
+    """Show the whole story within a minute, on this machine alone: a grant dies, and nobody notices."""
+    from regrant.cli.demo import run_demo
+
+    raise typer.Exit(run_demo())
 
 
 @app.command(

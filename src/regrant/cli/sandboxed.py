@@ -44,7 +44,7 @@ def running_sandbox(folder: Path) -> Iterator[dict[str, str]]:
     if inherited:
         yield overrides(inherited)
         return
-    with _in_a_thread() as url:
+    with sandbox_thread() as url:
         os.environ[ADDRESS] = url
         try:
             furnish(folder, url)
@@ -130,7 +130,7 @@ def _with_grant(account: Account, grant: dict[str, Any]) -> Account:
 
 
 @contextlib.contextmanager
-def _in_a_thread() -> Iterator[str]:
+def sandbox_thread() -> Iterator[str]:
     """The sandbox's address while it runs."""
     started: list[str] = []
     problems: list[BaseException] = []

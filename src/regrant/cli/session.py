@@ -42,6 +42,7 @@ async def opened(folder: Path) -> AsyncIterator[App]:
         app = build(settings)
         try:
             await app.keeper.load()
+            await app.shared_cooldowns.take_in(app.pool)
             logs.configure(settings().log, folder, nowhere)
             yield app
         finally:

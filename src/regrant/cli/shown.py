@@ -4,57 +4,26 @@ from __future__ import annotations
 
 from typing import Any
 
-from regrant.accounts.diagnosis import advise, expires_hint
+import msgspec
+
 from regrant.accounts.entry import Entry
-from regrant.accounts.model import Account, public_fields
 from regrant.accounts.store import Corrupt
+from regrant.admin.views import CooldownIndex, show_account, show_corrupt
 from regrant.app import App
 from regrant.cli.terminal import moment, one_line, say
 
 
 def account_view(app: App, entry: Entry) -> dict[str, Any]:
-    """The account object of the API: every field of its file but the secrets, and what follows from them."""
-    account, now = entry.account, app.clock.now()
-    advice = advise(account)
-    return {
-        **public_fields(account),
-        "state": state_of(entry),
-        "since": since(account),
-        "cause": account.disabled.cause if account.disabled else None,
-        "advice": None
-        if advice is None
-        else {"text": advice.text, "url": advice.url, "command": advice.command},
-        "expires_hint": expires_hint(account),
-        "freshness": entry.kept.freshness(now).value,
-        "token_expires_at": account.token.expiry_timestamp or None,
-        "cooldowns": [],
-        "persisted": entry.persisted,
-    }
+    """The account object of the API."""
+    cooldowns = CooldownIndex(app.pool.cooldowns())
+    view = show_account(entry, cooldowns, app.settings().google.client_id, app.clock.now())
+    document: dict[str, Any] = msgspec.to_builtins(view)
+    return document
 
 
 def corrupt_view(corrupt: Corrupt) -> dict[str, Any]:
-    return {"id": corrupt.id, "state": "corrupt", "path": corrupt.path, "problem": corrupt.problem}
-
-
-def state_of(entry: Entry) -> str:
-    """The first thing that keeps the account out, in the contract's order; `active` when nothing does."""
-    account = entry.account
-    if entry.corrupt is not None:
-        return "corrupt"
-    if account.disabled is not None:
-        return "disabled"
-    if account.protected_models:
-        return "protected"
-    if account.paused is not None:
-        return "paused"
-    return "attention" if account.attention is not None else "active"
-
-
-def since(account: Account) -> int | None:
-    first = account.disabled or account.paused
-    if first is not None:
-        return first.at
-    return account.attention.since if account.attention else None
+    document: dict[str, Any] = msgspec.to_builtins(show_corrupt(corrupt))
+    return document
 
 
 def describe(view: dict[str, Any]) -> None:
@@ -68,6 +37,7 @@ def describe(view: dict[str, Any]) -> None:
         "since": moment(view["since"]) if view["since"] else "",
         "cause": view["cause"] or "",
         "reason": view.get("disabled_reason", "") or view.get("proxy_disabled_reason", ""),
+        "cooling": ", ".join(f"{one['model']} ({one['why']})" for one in view["cooldowns"]),
         "project": view["project_id"] or "the OAuth client's own",
         "OAuth client": view["client_id"],
         "upstream": f"{view['upstream']}, {view['location']}",

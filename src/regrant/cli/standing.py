@@ -36,24 +36,21 @@ Act = Callable[[App, Entry], Awaitable[dict[str, Any]]]
 
 
 def list_accounts(folder: Path | None, *, as_json: bool) -> None:
-    async def work(app: App) -> tuple[list[dict[str, Any]], list[dict[str, Any]]]:
+    async def work(app: App) -> list[dict[str, Any]]:
         entries = sorted(app.keeper.entries(), key=lambda entry: entry.account.email.casefold())
-        return [account_view(app, entry) for entry in entries], [
-            corrupt_view(one) for one in app.keeper.corrupt()
-        ]
+        unread = [one for one in app.keeper.corrupt() if app.keeper.entry(one.id) is None]
+        return [*(account_view(app, entry) for entry in entries), *map(corrupt_view, unread)]
 
-    views, corrupt = run_on(folder, work)
+    views = run_on(folder, work)
     if as_json:
-        show_json({"items": [*views, *corrupt], "next": None})
+        show_json({"items": views, "next": None})
         return
-    for one in corrupt:
-        complain(f"corrupt: {one['path']}: {one['problem']}", "Mend or move the file; it is never changed.")
     if not views:
         remark("There are no accounts. Add one: regrant accounts add --oauth")
         return
     rows = [
         (
-            view["email"],
+            view["email"] or "(unreadable)",
             view["state"],
             view["cause"] or "",
             view["label"],
@@ -63,10 +60,16 @@ def list_accounts(folder: Path | None, *, as_json: bool) -> None:
         for view in views
     ]
     show_table(("E-MAIL", "STATE", "CAUSE", "LABEL", "LAST USED", "ID"), rows)
+    for view in views:
+        if view["state"] == "corrupt":
+            complain(view["advice"]["text"])
 
 
 def show(folder: Path | None, who: str, *, as_json: bool) -> None:
     async def work(app: App) -> dict[str, Any]:
+        unread = next((one for one in app.keeper.corrupt() if one.id == who), None)
+        if unread is not None and app.keeper.entry(who) is None:
+            return corrupt_view(unread)
         return account_view(app, pick(app, who))
 
     view = run_on(folder, work)
@@ -181,8 +184,7 @@ def _report(results: list[dict[str, Any]], done: str, *, single: bool, as_json: 
 def _single(result: dict[str, Any]) -> dict[str, Any]:
     if "outcome" in result:
         return {"account": result["account"], "outcome": result["outcome"]}
-    account: dict[str, Any] = result["account"]
-    return account
+    return {"account": result["account"]}
 
 
 def _batch(results: list[dict[str, Any]]) -> dict[str, Any]:

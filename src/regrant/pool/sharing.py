@@ -30,11 +30,15 @@ class SharedCooldowns:
         else:
             self._state.put(KIND, key.encode(), cooldown.why, cooldown.until)
 
+    async def take_in(self, pool: Pool) -> None:
+        """Take in what is known now."""
+        for key, (why, until) in (await asyncio.to_thread(self._state.load, KIND)).items():
+            _take(pool, key, why, until)
+
     async def follow(self, pool: Pool) -> None:
         """Take in what is known and what other processes change, until cancelled."""
         seq = 0
-        for key, (why, until) in (await asyncio.to_thread(self._state.load, KIND)).items():
-            _take(pool, key, why, until)
+        await self.take_in(pool)
         while True:
             changes, seq = await asyncio.to_thread(self._state.changes, seq)
             for change in changes:
