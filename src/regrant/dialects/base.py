@@ -12,7 +12,7 @@ from dataclasses import dataclass, field
 from typing import Protocol, TypeAlias
 
 from regrant.messages.catalogue import ModelInfo
-from regrant.messages.model import Reply, Request
+from regrant.messages.model import Effort, Reply, Request
 from regrant.messages.problem import Problem, ProblemKind
 from regrant.messages.stream import Event
 
@@ -41,6 +41,8 @@ class ReplyContext:
     include_usage: bool = False
     freeform_tools: frozenset[str] = frozenset()
     """Names of the tools whose arguments the client wants as plain text."""
+    thinks: bool = False
+    """The client asked the model to think, so that it expects thoughts in the answer."""
 
 
 def reply_context(request: Request, *, id: str, created: int) -> ReplyContext:  # noqa: A002  the field's own name
@@ -51,6 +53,7 @@ def reply_context(request: Request, *, id: str, created: int) -> ReplyContext:  
         model=request.model,
         include_usage=request.include_usage,
         freeform_tools=frozenset(tool.name for tool in request.tools if tool.freeform),
+        thinks=request.reasoning is not None and request.reasoning.effort is not Effort.NONE,
     )
 
 
@@ -92,7 +95,17 @@ class StreamEncoder(Protocol):
         ...
 
 
-class ServerDialect(Protocol):
+class ProblemDialect(Protocol):
+    """The part of a dialect that every route needs, even one that passes bodies through."""
+
+    def encode_problem(self, problem: Problem) -> ProblemAnswer: ...
+
+    def encode_models(self, models: Sequence[ModelInfo]) -> bytes: ...
+
+    def encode_model(self, model: ModelInfo) -> bytes: ...
+
+
+class ServerDialect(ProblemDialect, Protocol):
     """What clients speak."""
 
     def decode_request(self, body: bytes) -> Request:
@@ -104,16 +117,6 @@ class ServerDialect(Protocol):
         ...
 
     def stream_encoder(self, context: ReplyContext) -> StreamEncoder: ...
-
-
-class ProblemDialect(Protocol):
-    """The part of a dialect that every route needs, even one that passes bodies through."""
-
-    def encode_problem(self, problem: Problem) -> ProblemAnswer: ...
-
-    def encode_models(self, models: Sequence[ModelInfo]) -> bytes: ...
-
-    def encode_model(self, model: ModelInfo) -> bytes: ...
 
 
 @dataclass(frozen=True, slots=True)

@@ -151,6 +151,8 @@ class Request(msgspec.Struct, frozen=True, kw_only=True):
     stream: bool = False
     include_usage: bool = False
     """Whether a stream shall end with the token counts, in the dialects where that is asked for."""
+    conversation: str = ""
+    """The client's own word for the conversation or user; a hint for choosing an account, sent nowhere."""
     dropped: tuple[str, ...] = ()
     """Fields of the client's request that have no meaning here, as paths; recorded with the exchange."""
 

@@ -32,4 +32,7 @@ def _describe(model: ModelInfo) -> dict[str, object]:
         "id": model.id,
         "display_name": model.display_name or model.id,
         "created_at": created.strftime("%Y-%m-%dT%H:%M:%SZ"),
+        "lifecycle": "active",
+        "max_input_tokens": model.input_token_limit,
+        "max_tokens": model.output_token_limit,
     }

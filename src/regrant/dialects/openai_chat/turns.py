@@ -10,36 +10,10 @@ from typing import assert_never
 import msgspec
 
 from regrant.dialects.decoding import is_json_object
+from regrant.dialects.media import decode_data_url, is_data_url, type_of_name
 from regrant.dialects.openai_chat import wire
 from regrant.errors import DialectError
 from regrant.messages.model import EMPTY_OBJECT, Media, Part, Text, ToolCall, ToolResult, Turn
-
-_SIGNS = (
-    ("iVBORw0KGgo", "image/png"),
-    ("/9j/", "image/jpeg"),
-    ("R0lGOD", "image/gif"),
-    ("UklGR", "image/webp"),
-)
-"""How the base64 of a picture begins. Some clients call every picture a JPEG."""
-
-_EXTENSIONS = {
-    "png": "image/png",
-    "jpg": "image/jpeg",
-    "jpeg": "image/jpeg",
-    "webp": "image/webp",
-    "gif": "image/gif",
-    "svg": "image/svg+xml",
-    "heic": "image/heic",
-    "pdf": "application/pdf",
-    "txt": "text/plain",
-    "md": "text/markdown",
-    "csv": "text/csv",
-    "html": "text/html",
-    "json": "application/json",
-    "mp3": "audio/mp3",
-    "wav": "audio/wav",
-    "mp4": "video/mp4",
-}
 
 
 def decode_turns(messages: list[wire.Message]) -> tuple[tuple[Text, ...], tuple[Turn, ...]]:
@@ -132,35 +106,20 @@ def _decode_part(part: wire.ContentPart, where: str) -> Part:
 
 
 def _decode_url(url: str, where: str, name: str | None = None) -> Media:
-    if url[:5].lower() == "data:":
-        return _decode_data_url(url, where, name)
+    if is_data_url(url):
+        return decode_data_url(url, where, name)
     if url[:8].lower().startswith(("http://", "https://", "gs://")):
-        return Media(mime=_mime_of_name(url.partition("?")[0]), uri=url, name=name)
+        return Media(mime=type_of_name(url.partition("?")[0]), uri=url, name=name)
     raise DialectError(f"{where} must be an https or a data URL.", param=where)
-
-
-def _decode_data_url(url: str, where: str, name: str | None) -> Media:
-    head, comma, data = url[5:].partition(",")
-    mime, _, options = head.partition(";")
-    if not comma or not data or not options.lower().endswith("base64"):
-        raise DialectError(f"{where} must be a data URL with base64 content.", param=where)
-    mime = mime.strip().lower() or "text/plain"
-    if mime.startswith("image/"):
-        mime = next((true for sign, true in _SIGNS if data.startswith(sign)), mime)
-    return Media(mime=mime, data=data, name=name)
 
 
 def _decode_file(file: wire.File, where: str) -> Media:
     if not file.file_data:
         raise DialectError(f"{where} must hold `file_data`; files are not stored here.", param=where)
-    if file.file_data[:5].lower() == "data:":
-        return _decode_data_url(file.file_data, f"{where}.file_data", file.filename)
-    mime = _mime_of_name(file.filename or "") or "application/pdf"
+    if is_data_url(file.file_data):
+        return decode_data_url(file.file_data, f"{where}.file_data", file.filename)
+    mime = type_of_name(file.filename or "") or "application/pdf"
     return Media(mime=mime, data=file.file_data, name=file.filename)
-
-
-def _mime_of_name(name: str) -> str:
-    return _EXTENSIONS.get(name.rpartition(".")[2].lower(), "")
 
 
 def _decode_call(call: wire.ToolCall, where: str) -> ToolCall:
