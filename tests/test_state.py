@@ -90,6 +90,18 @@ def test_each_process_sees_the_changes_of_the_others_and_not_its_own(open_databa
     assert later > seq
 
 
+def test_two_followers_of_one_database_both_see_every_change(open_database: Open) -> None:
+    ours, theirs = open_database(), open_database()
+    theirs.put("k", "a", 1, LATER)
+    assert theirs.flush(10)
+    _, first = ours.changes(0)
+    _, second = ours.changes(0)
+    theirs.put("k", "b", 2, LATER)
+    assert theirs.flush(10)
+    assert [change.key for change in ours.changes(first)[0]] == ["b"]
+    assert [change.key for change in ours.changes(second)[0]] == ["b"]
+
+
 def test_another_process_is_followed(open_database: Open, path: Path) -> None:
     ours = open_database()
     _, seq = ours.changes(0)

@@ -75,7 +75,8 @@ class StateDatabase:
         self._failures = 0
         self._dropped = 0
         self._reader = _Connection(path)
-        self._seen_version: _Version | None = None
+        self._seen: tuple[_Version, int] | None = None
+        """The file's version at the last look for changes, and the last number that it then held."""
         self._begin()
         self._thread = threading.Thread(target=self._write_until_closed, name="state-writer", daemon=True)
         self._thread.start()
@@ -112,16 +113,18 @@ class StateDatabase:
         Pass 0 to begin: everything is new then. Blocks for a moment; an unreadable database has no changes.
         """
         version = self._reader.version()
-        if version is None or (version == self._seen_version and since_seq):
+        if version is None or (since_seq and self._seen == (version, since_seq)):
             return [], since_seq
-        if self._seen_version is not None and version[0] != self._seen_version[0]:
+        if self._seen is not None and version[0] != self._seen[0][0]:
             since_seq = 0  # another file took the place of a damaged one, and counts from the beginning
+        elif since_seq and self._read("select 1 from counter where seq < ?", (since_seq,)):
+            since_seq = 0  # the same, and another follower has seen it already
         rows = self._read(
             "select kind, key, value, until, writer, changed_seq from observed where changed_seq > ? order by changed_seq",
             (since_seq,),
         )
-        self._seen_version = version
         last = max((row[5] for row in rows), default=since_seq)
+        self._seen = version, last
         return [
             _change(row) for row in rows if row[4] != self._writer_id and (row[2] is None or _is_json(row[2]))
         ], last

@@ -338,13 +338,15 @@ def test_older_models_get_no_made_up_signature() -> None:
 
 
 def test_a_signature_that_is_known_goes_back_with_its_call() -> None:
-    known = {"c0": "zero", "c1": "once"}.get
-    assert signatures_of(contents(*AGENT, signatures=known)) == ["zero", "once", None, UNSIGNED]
+    known = {"c0": "zero", "c1": "once"}
+    turns = contents(*AGENT, signatures=lambda call: known.get(call.id))
+    assert signatures_of(turns) == ["zero", "once", None, UNSIGNED]
 
 
-def test_the_clients_own_signature_wins_over_the_remembered_one() -> None:
-    turns = contents(user("hi"), assistant(call("c1", signature="mine")), signatures=lambda _: "stored")
-    assert signatures_of(turns) == ["mine"]
+def test_a_signature_that_the_lookup_disowns_is_not_sent() -> None:
+    signed = assistant(call("c1", signature="mine"))
+    assert signatures_of(contents(user("hi"), signed)) == ["mine"]
+    assert signatures_of(contents(user("hi"), signed, signatures=lambda _: None)) == [UNSIGNED]
 
 
 def test_after_a_refused_signature_all_of_them_can_be_forgotten() -> None:

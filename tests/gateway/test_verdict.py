@@ -43,6 +43,15 @@ def test_a_401_is_replayed_once_on_the_same_account_then_moves_on() -> None:
     assert judge(refused, replace(FIRST, calls=2, replayed=True), now=NOW) == RetryOther()
 
 
+def test_a_refused_signature_is_repeated_only_with_a_mended_body_and_counts_as_a_call() -> None:
+    refused = fault(FaultKind.SIGNATURE_REFUSED, 400)
+    assert judge(refused, replace(FIRST, mended=True), now=NOW) == RetrySame()
+    assert problem_of(FaultKind.SIGNATURE_REFUSED, FIRST, 400).kind is ProblemKind.PASS_ON
+    exhausted = replace(FIRST, calls=4, mended=True)
+    assert problem_of(FaultKind.SIGNATURE_REFUSED, exhausted, 400).kind is ProblemKind.PASS_ON
+    assert is_counted(refused)
+
+
 @pytest.mark.parametrize(
     "kind",
     [FaultKind.RATE_LIMITED, FaultKind.QUOTA_PER_DAY, FaultKind.NO_QUOTA, FaultKind.BILLING, FaultKind.PERMISSION,

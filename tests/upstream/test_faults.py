@@ -111,7 +111,7 @@ ROWS: list[Row] = [
     ("400 model turn", 400, error(400, "Requests ending with a model turn are not supported.", "INVALID_ARGUMENT"),
      FaultKind.CLIENT_ERROR, Whose.CLIENT, None, 0, None),
     ("400 thought signature", 400, error(400, "Corrupted thought signature.", "INVALID_ARGUMENT"),
-     FaultKind.CLIENT_ERROR, Whose.CLIENT, None, 0, None),
+     FaultKind.SIGNATURE_REFUSED, Whose.CLIENT, None, 0, None),
     ("400 api key", 400, error(400, "API key not valid. Please pass a valid API key.", "INVALID_ARGUMENT", info("API_KEY_INVALID")),
      FaultKind.CLIENT_ERROR, Whose.CLIENT, None, 0, None),
     ("400 location", 400, error(400, "User location is not supported for the API use.", "FAILED_PRECONDITION"),

@@ -12,20 +12,20 @@ from dataclasses import dataclass, field
 from typing import Protocol, TypeAlias
 
 from regrant.messages.catalogue import ModelInfo
-from regrant.messages.model import Effort, Reply, Request
+from regrant.messages.model import Effort, Reply, Request, ToolCall
 from regrant.messages.problem import Problem, ProblemKind
 from regrant.messages.stream import Event
 
 JSON = b"application/json"
 SSE = b"text/event-stream"
 
-Signatures: TypeAlias = Callable[[str], str | None]
-"""Looks up the thought signature that came with a tool call, by the call's id."""
+Signatures: TypeAlias = Callable[[ToolCall], str | None]
+"""The thought signature to send with a tool call of the history, be it the client's own or one that was kept here."""
 
 
-def no_signatures(call_id: str) -> str | None:  # noqa: ARG001  the signature of the seam
-    """The lookup that knows none."""
-    return None
+def own_signature(call: ToolCall) -> str | None:
+    """What the client sent, for want of anything better."""
+    return call.signature
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -146,7 +146,7 @@ class ClientDialect(Protocol):
     """What upstreams speak."""
 
     def encode_request(
-        self, request: Request, *, model: str, signatures: Signatures = no_signatures
+        self, request: Request, *, model: str, signatures: Signatures = own_signature
     ) -> UpstreamRequest:
         """The body that asks `model`, the upstream's own name. Raises: DialectError, naming the part."""
         ...

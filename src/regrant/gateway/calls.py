@@ -6,6 +6,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 from regrant.accounts.keeper import Keeper
+from regrant.gateway.passport import Body
 from regrant.gateway.pipeline import Ask
 from regrant.gateway.reading import Reading, Relay
 from regrant.secret import Secret
@@ -21,7 +22,9 @@ class ModelCall:
     model: str
     method: str
     query: str = ""
-    body: bytes
+    body: Body
+    vertex_body: Body | None = None
+    """Where Vertex wants the question in other words than the Gemini API."""
     headers: Sequence[tuple[bytes, bytes]] = ()
 
 
@@ -33,17 +36,18 @@ class Calls:
     def ask_model(self, call: ModelCall, read: Callable[[], Reading], *, key: int | None) -> Ask:
         def build(account_id: str, token: Secret, left_s: float) -> Request:
             way = self._way(account_id)
+            mint = f"{way.upstream} {account_id} {way.project} {call.model}"
             return google.ask(
                 "POST",
                 way.model_url(call.model, call.method, call.query),
                 token,
                 project_id=way.project_id,
                 timeouts=self._timeouts(left_s),
-                body=call.body,
+                body=_body_for(way.upstream, call).shown_to(mint),
                 headers=call.headers,
             )
 
-        return Ask(call.model, build, read, key)
+        return Ask(call.model, build, read, key, call.body.forget_signatures)
 
     def ask_models(self, page_token: str) -> Ask:
         """One page of the list of models."""
@@ -72,3 +76,7 @@ class Calls:
     def _timeouts(self, left_s: float) -> Timeouts:
         limits = self._settings().pool
         return Timeouts(connect_s=min(limits.connect_s, left_s), first_byte_s=left_s, idle_s=limits.idle_s)
+
+
+def _body_for(upstream: str, call: ModelCall) -> Body:
+    return call.vertex_body if upstream == "vertex" and call.vertex_body is not None else call.body

@@ -50,6 +50,8 @@ class Ask:
     """(account id, access token, seconds left until the deadline) -> the call."""
     read: Callable[[], Reading]
     key: int | None = None
+    forget_signatures: Callable[[], bool] = lambda: False
+    """Replace the thought signatures in what `build` writes, after Google refused one; whether that changes anything."""
 
 
 @dataclass(slots=True)
@@ -92,6 +94,12 @@ class _Journey:
     replay: Lease | None = None
     last: Fault | None = None
     passed_on: tuple[int, Headers, bytes] | None = None
+
+    @property
+    def replayed(self) -> bool:
+        """This attempt is the replay after a 401, with a fresh token."""
+        token_refused = self.last is not None and self.last.kind is FaultKind.TOKEN_REJECTED
+        return self.replay is not None and token_refused
 
 
 class Pipeline:
@@ -235,7 +243,7 @@ class Pipeline:
             tz=self._quota_zone(),
             strikes=lease.strikes,
             vertex=lease.account.upstream == "vertex",
-            replayed=journey.replay is not None,
+            replayed=journey.replayed,
         )
 
     def _after(self, journey: _Journey, lease: Lease, fault: Fault, limits: Limits) -> Refusal | None:
@@ -250,9 +258,10 @@ class Pipeline:
             time_left_s=journey.deadline - self._clock.monotonic(),
             outages=journey.outages,
             answered=journey.answered,
-            replayed=journey.replay is not None,
+            replayed=journey.replayed,
+            mended=fault.kind is FaultKind.SIGNATURE_REFUSED and journey.ask.forget_signatures(),
         )
-        if not verdict.is_counted(fault) and journey.replay is not None:
+        if not verdict.is_counted(fault) and journey.replayed:
             journey.calls -= 1  # the refused call ended in the account's death
         decision = verdict.judge(fault, progress, now=self._clock.now())
         journey.outages += verdict.is_outage(fault)

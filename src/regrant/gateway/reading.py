@@ -6,12 +6,16 @@ the first event is there (`ready`) and, before that, whether it is an error of G
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Mapping
-from typing import Protocol
+from collections.abc import AsyncIterator, Callable, Mapping
+from typing import Protocol, TypeAlias
 
 from regrant.dialects import gemini
 from regrant.dialects.gemini import GeminiStreamScanner, StreamForm
+from regrant.messages.model import ToolCall
 from regrant.messages.stream import Event, Failed, Finished, PartStarted
+
+Note: TypeAlias = Callable[[ToolCall], None]
+"""Told of every tool call in an answer."""
 
 
 class Reading(Protocol):
@@ -72,8 +76,9 @@ class Relay:
 class Stream:
     """A stream that is translated. `events` wait to be encoded."""
 
-    def __init__(self, *, call_prefix: str, names: Mapping[str, str]) -> None:
+    def __init__(self, *, call_prefix: str, names: Mapping[str, str], note: Note) -> None:
         self._decoder = gemini.reply_decoder(call_prefix=call_prefix, names=names)
+        self._note = note
         self.events: list[Event] = []
         self.over = False
         self._ready = False
@@ -104,6 +109,8 @@ class Stream:
                     self.over = self._ready = True
                 case PartStarted():
                     self._ready = True
+                    if isinstance(event.part, ToolCall):
+                        self._note(event.part)
                 case _:
                     pass
         self.events += events
@@ -112,9 +119,10 @@ class Stream:
 class Whole:
     """An answer in one piece, translated once it is complete."""
 
-    def __init__(self, *, call_prefix: str, names: Mapping[str, str]) -> None:
+    def __init__(self, *, call_prefix: str, names: Mapping[str, str], note: Note) -> None:
         self._call_prefix = call_prefix
         self._names = names
+        self._note = note
         self._body: list[bytes] = []
         self.events: list[Event] = []
         self._failure: bytes | None = None
@@ -136,6 +144,9 @@ class Whole:
         last = self.events[-1]
         if isinstance(last, Failed):
             self._failure = last.upstream_error
+        for event in self.events:
+            if isinstance(event, PartStarted) and isinstance(event.part, ToolCall):
+                self._note(event.part)
 
 
 class Readable(Protocol):

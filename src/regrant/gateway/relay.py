@@ -18,6 +18,7 @@ from regrant.gateway.inbound import Inbound
 from regrant.gateway.keepalive import KeepAlive
 from regrant.gateway.offer import Offer
 from regrant.gateway.opening import read_opening, rename_models
+from regrant.gateway.passport import RelayedBody
 from regrant.gateway.pipeline import Answer, Pipeline, Refusal
 from regrant.gateway.reading import Relay, read_next
 from regrant.gateway.telling import CUT, tell, unknown_model
@@ -54,7 +55,7 @@ class GeminiRelay:
             model=routed.model,
             method=route.method,
             query=urlencode(query),
-            body=inbound.body if same else rename_models(inbound.body, routed.model),
+            body=RelayedBody(inbound.body if same else rename_models(inbound.body, routed.model)),
             headers=google.forwarded(list(inbound.headers.items())),
         )
         key = derive_key(

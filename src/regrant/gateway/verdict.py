@@ -43,7 +43,7 @@ class Problem:
 
 @dataclass(frozen=True, slots=True)
 class RetrySame:
-    """Refresh once, naming the refused token, and replay on the same account."""
+    """Replay on the same account: with a fresh token, or without the signatures that Google refused."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -67,7 +67,7 @@ class Progress:
 
     `calls` counts calls to the model API, without those whose account died; `outages` counts the earlier faults of this
     request that were Google's or the network's (`is_outage`); `replayed` is whether this account already had its replay;
-    `answered` whether any byte of this answer's body had come; `committed` whether the client has had its headers.
+    `mended` whether the body was changed so that this fault cannot come again; `answered` whether any byte of this answer's body had come; `committed` whether the client has had its headers.
     """
 
     calls: int
@@ -75,6 +75,7 @@ class Progress:
     time_left_s: float
     outages: int = 0
     replayed: bool = False
+    mended: bool = False
     answered: bool = False
     committed: bool = False
 
@@ -116,6 +117,7 @@ def judge(fault: Fault, progress: Progress, *, now: float) -> Verdict:
         return GiveUp(Problem(kind=ProblemKind.CUT, status=502, advice=fault.advice))
     if (
         fault.kind in _FINAL
+        or (fault.kind is FaultKind.SIGNATURE_REFUSED and not progress.mended)
         or (fault.kind is FaultKind.CUT and progress.answered)
         or progress.time_left_s <= 0
     ):
@@ -124,7 +126,7 @@ def judge(fault: Fault, progress: Progress, *, now: float) -> Verdict:
         return RetryOther(counted=False)
     if progress.calls >= progress.max_attempts or (is_outage(fault) and progress.outages > 0):
         return GiveUp(describe(fault, now=now))
-    if fault.kind is FaultKind.TOKEN_REJECTED and not progress.replayed:
+    if progress.mended or (fault.kind is FaultKind.TOKEN_REJECTED and not progress.replayed):
         return RetrySame()
     return RetryOther()
 
@@ -134,6 +136,7 @@ def describe(fault: Fault, *, now: float) -> Problem:
     match fault.kind:
         case (
             FaultKind.CLIENT_ERROR
+            | FaultKind.SIGNATURE_REFUSED
             | FaultKind.MODEL_NOT_FOUND
             | FaultKind.UNUSABLE_HERE
             | FaultKind.MODEL_NOT_ALLOWED

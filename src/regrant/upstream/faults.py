@@ -60,6 +60,7 @@ class FaultKind(StrEnum):
     OVERLOADED = "overloaded"
     SERVER_ERROR = "server_error"
     CLIENT_ERROR = "client_error"
+    SIGNATURE_REFUSED = "signature_refused"
     MODEL_NOT_FOUND = "model_not_found"
     CONNECT_FAILED = "connect_failed"
     RESET = "reset"
@@ -149,6 +150,7 @@ _DEPLETED = re.compile(r"prepayment credits are depleted|prepay(?:ment)? balance
 _PER_DAY = re.compile(r"PerDay|Daily|_per_day")
 _PER_MINUTE = re.compile(r"PerMinute|_per_minute|_requests_per_base_model")
 _LOCATION = re.compile(r"location is not supported|not available in your country", re.IGNORECASE)
+_SIGNATURE = re.compile(r"thought[ _-]?signature", re.IGNORECASE)
 _NOT_ALLOWED = re.compile(r"is not allowed to use Publisher Model", re.IGNORECASE)
 _STATUS_OF_NAME = {
     "invalid_request": 400,
@@ -342,7 +344,8 @@ def _classify_400(error: ErrorBody, call: Call) -> Fault:
             advice="Google does not serve this project from where the gateway runs; enable billing, or use Vertex.",
             url="https://ai.google.dev/gemini-api/docs/available-regions",
         )
-    return _plain(FaultKind.CLIENT_ERROR, Whose.CLIENT, "", 400, error)
+    kind = FaultKind.SIGNATURE_REFUSED if _SIGNATURE.search(error.message) else FaultKind.CLIENT_ERROR
+    return _plain(kind, Whose.CLIENT, "", 400, error)
 
 
 def _classify_401(error: ErrorBody, call: Call) -> Fault:

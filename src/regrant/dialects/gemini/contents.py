@@ -22,11 +22,9 @@ from regrant.dialects.base import Signatures
 from regrant.dialects.gemini import wire
 from regrant.dialects.gemini.families import Family
 from regrant.dialects.gemini.names import ToolNames
+from regrant.dialects.gemini.signatures import UNSIGNED
 from regrant.errors import DialectError
 from regrant.messages.model import Media, Request, Text, Thinking, ToolCall, ToolResult, Turn
-
-UNSIGNED = "skip_thought_signature_validator"
-"""Google's documented signature for calls whose own is not known."""
 
 GO_ON = "Continue."
 """Stands where Gemini demands a word of the user and the client sent none."""
@@ -117,7 +115,7 @@ class _Builder:
         return encoded
 
     def _encode_call(self, call: ToolCall, *, required: bool) -> wire.Part:
-        signature = call.signature or self._signatures(call.id)
+        signature = self._signatures(call)
         if signature is None and required and self._family.needs_signatures:
             signature = UNSIGNED
         args = call.args if len(call.args) else None

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import msgspec
 
-from regrant.dialects.base import Signatures, UpstreamRequest, no_signatures
+from regrant.dialects.base import Signatures, UpstreamRequest, own_signature
 from regrant.dialects.gemini import wire
 from regrant.dialects.gemini.contents import encode_contents, tool_names_of
 from regrant.dialects.gemini.families import Family, family_of
@@ -35,7 +35,7 @@ _NOTHING = wire.GenerationConfig()
 
 
 def encode_request(
-    request: Request, *, model: str, signatures: Signatures = no_signatures
+    request: Request, *, model: str, signatures: Signatures = own_signature
 ) -> UpstreamRequest:
     """The body that asks `model` (Google's own name). Raises: DialectError, naming the part."""
     family = family_of(model)
