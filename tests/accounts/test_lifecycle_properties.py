@@ -409,6 +409,23 @@ class World(RuleBasedStateMachine):
         self.land(question)
         assert self.kept.account.disabled is not None
 
+    @rule()
+    def race_a_rotation_after_another_process_has_refreshed(self) -> None:
+        question = self.fly()
+        if question is None or question.answer is not None or self.disk.disabled is not None:
+            return
+        grant = question.flight.refresh_token.reveal()
+        if grant not in self.alive:
+            return
+        self.another_process_refreshes()
+        question.rotated_to = self.new_grant()
+        self.family[question.rotated_to] = self.family[grant]
+        self.alive.discard(grant)
+        access = self.new_access(question.rotated_to)
+        question.answer = Granted(access, 3600.0, "Bearer", "", Secret(question.rotated_to), None, None)
+        self.land(question)
+        assert self.grant() in self.alive
+
     # -- what is always so -----------------------------------------------------------------------------------------
 
     @invariant()

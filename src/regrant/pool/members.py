@@ -9,7 +9,7 @@ from collections.abc import Callable, Iterable
 
 from regrant.accounts.diagnosis import advise
 from regrant.accounts.entry import Entry
-from regrant.accounts.lifecycle import Notify
+from regrant.accounts.events import Notify
 from regrant.accounts.model import Account
 from regrant.pool.lease import Absence
 from regrant.pool.pool import Pool
