@@ -4,7 +4,6 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-
 from tests.cli.command_line import CommandLine
 from tests.sandbox_client import SandboxProcess
 

@@ -134,9 +134,7 @@ def test_remove_with_revoke_ends_the_grant_and_says_what_that_means(cli: Command
     token = cli.token_of("ann")
     done = cli.run("accounts", "remove", "ann@example.com", "--revoke", "--yes")
     assert "every grant" in done.err
-    assert "invalid_grant" in cli.run(
-        "accounts", "add", "--refresh-token-file", "-", stdin=token, code=1
-    ).err
+    assert "invalid_grant" in cli.run("accounts", "add", "--refresh-token-file", "-", stdin=token, code=1).err
 
 
 def test_an_account_that_cannot_be_revoked_is_kept(cli: CommandLine) -> None:
