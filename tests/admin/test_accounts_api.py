@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import json
-import stat
-from pathlib import Path
 from typing import Any
 
 import pytest
@@ -387,13 +385,3 @@ def test_batch_remove_removes(office: OfficeServer, sandbox: SandboxControl) -> 
 def test_wrong_batch_is_422(office: OfficeServer, order: dict[str, Any]) -> None:
     reply = office.call("POST", "/api/accounts/batch", order)
     assert (reply.status, reply.error["code"]) == (422, "invalid_request")
-
-
-def test_admin_token_is_private_and_survives_a_restart(tmp_path: Path, sandbox: SandboxControl) -> None:
-    with OfficeServer(tmp_path, sandbox) as first:
-        token = first.token
-        mode = stat.S_IMODE((tmp_path / "admin.token").stat().st_mode)
-    assert len(token) >= 43
-    assert mode == 0o600
-    with OfficeServer(tmp_path, sandbox) as second:
-        assert second.token == token

@@ -11,6 +11,7 @@ from typing import Annotated, Any, Literal
 
 import msgspec
 from litestar import Response, delete, get, patch, post
+from litestar.openapi import ResponseSpec
 from litestar.params import FromPath, FromQuery, JSONBody, QueryParameter
 
 from regrant.accounts.enrolment import Addition, Outcome
@@ -63,6 +64,9 @@ class Enrolled(msgspec.Struct, frozen=True):
     outcome: Literal["created", "recovered", "updated", "unchanged", "unverified"]
 
 
+KNOWN = ResponseSpec(Enrolled, description="A known account, brought up to date", generate_examples=False)
+
+
 class Verified(msgspec.Struct, frozen=True):
     account: AccountView
     outcome: Literal["alive", "recovered", "dead", "unknown"]
@@ -97,7 +101,12 @@ async def list_accounts(
     return AccountList(items, _cursor(chosen[limit - 1]) if len(chosen) > limit else None)
 
 
-@post("/api/accounts", operation_id="add_account", summary="Add an account, or bring one back")
+@post(
+    "/api/accounts",
+    operation_id="add_account",
+    summary="Add an account, or bring one back",
+    responses={200: KNOWN},
+)
 async def add_account(desk: AtDesk, data: JSONBody[NewAccount]) -> Response[Enrolled]:
     account, outcome = await desk.parts.enrolment.add(_addition(data))
     return enrolled(desk, account, outcome)

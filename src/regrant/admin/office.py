@@ -13,8 +13,13 @@ from litestar.openapi.config import OpenAPIConfig
 from regrant.admin import (
     accounts,
     batch,
+    events_routes,
+    keys,
+    models,
     pool_routes,
     session_routes,
+    settings_routes,
+    signin_routes,
 )
 from regrant.admin.desk import Desk
 from regrant.admin.doors import Asgi, Doors
@@ -29,7 +34,12 @@ MAX_BODY_BYTES = 2_000_000
 ROUTES: list[HTTPRouteHandler] = [
     *accounts.ROUTES,
     *batch.ROUTES,
+    *signin_routes.ROUTES,
     *pool_routes.ROUTES,
+    *keys.ROUTES,
+    *settings_routes.ROUTES,
+    *models.ROUTES,
+    *events_routes.ROUTES,
     *session_routes.ROUTES,
 ]
 
@@ -60,6 +70,7 @@ def _application(desk: Desk | None, openapi: OpenAPIConfig | None = None) -> Lit
 def assemble(parts: Parts) -> Asgi:
     """The ASGI application of the back office. Raises TokenError when there can be no admin token."""
     desk = Desk(parts, ensure_token(parts.settings.data_dir))
+    events_routes.Newsroom(desk).follow()
     return Doors(
         _application(desk),
         token=desk.token,

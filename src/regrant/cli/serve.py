@@ -181,9 +181,14 @@ async def _main(settings: LiveSettings, listener: socket.socket, *, first: bool,
     await app.start()
     server = Server(uvicorn_config(app))
     loop = asyncio.get_running_loop()
+
+    def stop() -> None:
+        app.begin_close()
+        server.stop()
+
     for number in (signal.SIGTERM, signal.SIGINT):
         with contextlib.suppress(NotImplementedError):  # Windows: KeyboardInterrupt does it
-            loop.add_signal_handler(number, server.stop)
+            loop.add_signal_handler(number, stop)
     serving = asyncio.ensure_future(server.serve([listener]))
     try:
         await asyncio.wait(
