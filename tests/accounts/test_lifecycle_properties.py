@@ -177,14 +177,12 @@ class World(RuleBasedStateMachine):
         elif isinstance(answer, Granted):
             if question.rotated_to:
                 assert after.token.refresh_token == Secret(question.rotated_to), "no rotation is lost"
-            if (
-                flight.explicit
-                and before.disabled == flight.disabled
-                and (before.token.access_token == flight.access_token or question.rotated_to)
-            ):
-                self.dead_told = False
+            counts = before.token.access_token == flight.access_token or bool(question.rotated_to)
+            if flight.explicit and counts:
                 self.blocked = False
                 assert after.verified
+                if before.disabled == flight.disabled:
+                    self.dead_told = False
         else:
             assert after.disabled == before.disabled, "trouble disables nobody"
             assert after.token == before.token
@@ -436,9 +434,9 @@ class World(RuleBasedStateMachine):
     def the_record_and_the_model_agree_on_death_and_pause(self) -> None:
         assert (self.kept.account.disabled is not None) == self.dead_told
         assert (self.kept.account.paused is not None) == self.paused
-        if self.dead_told or self.paused:
+        if self.dead_told or self.paused or self.blocked:
             assert not self.in_pool
-        elif not self.blocked:
+        else:
             attention = self.kept.account.attention
             assert self.in_pool or (attention is not None and not attention.about_refresh)
 
