@@ -18,6 +18,7 @@ from urllib.parse import urlsplit
 import uvicorn
 from tests.sandbox_client import CLIENT_ID, CLIENT_SECRET, SandboxControl
 
+from regrant import logs
 from regrant.app import App, LiveSettings, build
 from regrant.settings import ensure_layout
 
@@ -146,6 +147,10 @@ class OfficeServer:
         assert reply.status == 201, reply.raw
         account: dict[str, Any] = reply.json["account"]
         return account
+
+    def configure_log(self) -> None:
+        """Send the log to the data folder, as `serve` does."""
+        self.on_loop(lambda: logs.configure(self.app.settings().log, self.folder))
 
     def on_loop(self, work: Callable[[], Any]) -> Any:
         """Run `work` in the server's own thread and return what it returns."""

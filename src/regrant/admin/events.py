@@ -24,7 +24,8 @@ def encode_event(name: str, data: object) -> bytes:
 class Subscriber:
     """One open stream: what waits to be sent to it, by key."""
 
-    def __init__(self) -> None:
+    def __init__(self, keep_alive_s: float) -> None:
+        self._keep_alive_s = keep_alive_s
         self._waiting: dict[str, bytes] = {}
         self._wake = asyncio.Event()
         self._over = False
@@ -53,7 +54,7 @@ class Subscriber:
         while True:
             if not self._waiting and not self._over:
                 try:
-                    async with asyncio.timeout(KEEP_ALIVE_S):
+                    async with asyncio.timeout(self._keep_alive_s):
                         await self._wake.wait()
                 except TimeoutError:
                     yield b": keep-alive\n\n"
@@ -76,11 +77,11 @@ class Hub:
     def listened_to(self) -> bool:
         return bool(self._subscribers)
 
-    def subscribe(self) -> Subscriber | None:
+    def subscribe(self, *, keep_alive_s: float = KEEP_ALIVE_S) -> Subscriber | None:
         """A new subscriber; None when there are too many."""
         if len(self._subscribers) >= MAX_SUBSCRIBERS:
             return None
-        subscriber = Subscriber()
+        subscriber = Subscriber(keep_alive_s)
         if self._closed:
             subscriber.end()
         else:

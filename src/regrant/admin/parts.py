@@ -25,7 +25,7 @@ from regrant.traffic.exchange import Exchange
 
 
 class SettingsSource(Protocol):
-    """The settings in force; call it for them."""
+    """The settings in force; call it for them. `loaded` may already hold what only a restart brings into force."""
 
     @property
     def data_dir(self) -> Path: ...

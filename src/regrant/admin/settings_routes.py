@@ -83,7 +83,7 @@ def _view(desk: Desk, overridden: list[str]) -> SettingsView:
         )
         for shown in describe(source.loaded)
     ]
-    waiting = restart_needed(source.at_start, source())
+    waiting = restart_needed(source.at_start, source.loaded.settings)
     return SettingsView(items, None, waiting, list(source.loaded.warnings), overridden)
 
 
