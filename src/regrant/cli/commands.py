@@ -24,9 +24,6 @@ def run(argv: list[str]) -> int:
             sys.stdout.flush()
     except KeyboardInterrupt:
         return INTERRUPTED
-    except BrokenPipeError:
-        silence_stdout()  # whoever read has seen enough
-        return 0
     except Exception as error:
         return _explain(error)
     return code
@@ -78,7 +75,11 @@ def _explain(error: Exception) -> int:
         case RegrantError():
             complain(str(error), getattr(error, "hint", ""))
             return 1
+        case BrokenPipeError():
+            silence_stdout()  # whoever read has seen enough; the parser of options ends with 1 then, too
+            return 1
         case OSError():
+            silence_stdout()  # it may be what cannot be written
             complain(f"{error.filename or 'the system'}: {error.strerror or type(error).__name__}")
             return 1
         case _:

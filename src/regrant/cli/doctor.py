@@ -254,7 +254,9 @@ def _judge_key(app: App, key: str, *, needed: bool) -> Finding:
     elif needed:
         message = "it is none of the keys: requests with it are refused with 401"
     else:
-        message = "it is none of the keys; auth_mode asks for none now, so requests with it are served all the same"
+        message = (
+            "it is none of the keys; auth_mode asks for none now, so requests with it are served all the same"
+        )
     return Finding(
         "key", level, message, "regrant keys list shows their endings; regrant keys create NAME makes one."
     )

@@ -125,7 +125,7 @@ def ask(question: str) -> bool:
 
 
 def silence_stdout() -> None:
-    """After a broken pipe: what is still buffered goes nowhere, so that the end of the program is quiet."""
+    """After a failed write: what is still buffered goes nowhere, so that the end of the program is quiet."""
     nowhere = os.open(os.devnull, os.O_WRONLY)
     with contextlib.suppress(OSError, ValueError, AttributeError):
         os.dup2(nowhere, sys.stdout.fileno())
