@@ -26,16 +26,20 @@ from regrant.accounts.store import AccountStore
 from regrant.admin.token import ensure_token
 from regrant.clock import Clock, SystemClock
 from regrant.errors import SettingsError
+from regrant.dialects import anthropic, openai_chat
 from regrant.gateway.calls import Calls
 from regrant.gateway.chat import ChatService
 from regrant.gateway.key_file import KeyFile, KeysError
+from regrant.gateway.counting import CountService
 from regrant.gateway.keys import KeyRing, ring_of
 from regrant.gateway.offer import Offer
 from regrant.gateway.pipeline import Pipeline
 from regrant.gateway.relay import GeminiRelay
 from regrant.gateway.server import Gateway
 from regrant.oauth.client import GoogleOAuth
+from regrant.gateway.routes import Action
 from regrant.oauth.google import OAuthClient
+from regrant.gateway.signatures import SignatureStore
 from regrant.pool.members import Members
 from regrant.pool.pool import Pool
 from regrant.pool.selector import STRATEGIES
@@ -137,10 +141,15 @@ class App:
         calls = Calls(self.keeper, settings)
         self.offer = Offer(self.pipeline, calls, settings=settings, clock=clock)
         self.gateway = Gateway(
-            ChatService(self.pipeline, calls, self.offer),
-            GeminiRelay(self.pipeline, calls, self.offer),
+            {
+                Action.CHAT: ChatService(openai_chat, self.pipeline, calls, self.offer, self.signatures),
+                Action.MESSAGES: ChatService(anthropic, self.pipeline, calls, self.offer, self.signatures),
+                Action.COUNT_TOKENS: CountService(anthropic, self.pipeline, calls, self.offer),
+                Action.GEMINI: GeminiRelay(self.pipeline, calls, self.offer),
+            },
             self.offer,
             self,
+        self.signatures = SignatureStore(self.state, clock)
             settings=settings,
             keys=lambda: self.keys,
             on_exchange=self._tell_exchange,
@@ -173,6 +182,8 @@ class App:
         for listener in self.closing_listeners:
             listener()
 
+        await self.signatures.take_in()
+        self.keeper.spawn(self.signatures.follow(), "follow thought signatures")
     async def close(self) -> None:
         """End: refreshes in flight are waited for, everything is written."""
         self.begin_close()

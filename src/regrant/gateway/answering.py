@@ -24,7 +24,16 @@ class ConnectionAborted(Exception):  # raised to make the server drop the connec
 class Answering:
     """One answer. `committed` is whether its head has gone out."""
 
-    def __init__(self, send: Send, exchange: Exchange, extra: Fields = (), *, bodiless: bool = False) -> None:
+    def __init__(
+        self,
+        send: Send,
+        exchange: Exchange,
+        extra: Fields = (),
+        *,
+        bodiless: bool = False,
+        id_header: bytes = b"",
+    ) -> None:
+        """`id_header` is where the client's dialect looks for the id of its request, beside `x-request-id`."""
         self._send = send
         self.exchange = exchange
         self.extra = tuple(extra)
@@ -38,6 +47,7 @@ class Answering:
         self.committed = True
         fields = [
             *headers,
+        self._id_header = id_header
             (b"x-request-id", exchange.id.encode()),
             (b"x-regrant-model", exchange.served_model.encode("latin-1", "replace")),
             (b"x-regrant-attempts", b"%d" % len(exchange.attempts)),
@@ -51,6 +61,8 @@ class Answering:
 
     async def end(self, data: bytes = b"") -> None:
         await self._send({"type": "http.response.body", "body": data, "more_body": False})
+        if self._id_header:
+            fields.append((self._id_header, exchange.id.encode()))
 
     async def whole(self, status: int, headers: Fields, body: bytes) -> None:
         """An answer in one piece."""

@@ -1,19 +1,20 @@
-"""OpenAI chat completions served by Gemini, through the message model; streamed or whole by one path."""
+"""Requests in a client's dialect served by Gemini, through the message model; streamed or whole by one path."""
 
 from __future__ import annotations
 
 import time
 
-from regrant.dialects import gemini, openai_chat
-from regrant.dialects.base import SSE, ReplyContext, StreamEncoder, UpstreamRequest, reply_context
+from regrant.dialects.base import SSE, ReplyContext, ServerDialect, StreamEncoder, reply_context
 from regrant.errors import DialectError, TransportError
 from regrant.gateway.answering import Answering
 from regrant.gateway.calls import Calls, ModelCall
 from regrant.gateway.inbound import Inbound
 from regrant.gateway.keepalive import KeepAlive
 from regrant.gateway.offer import Offer
+from regrant.gateway.passport import Passport
 from regrant.gateway.pipeline import Answer, Ask, Pipeline, Refusal
 from regrant.gateway.reading import Stream, Whole, read_next
+from regrant.gateway.signatures import SignatureStore
 from regrant.gateway.telling import CUT, tell, unknown_model
 from regrant.messages.fold import fold
 from regrant.messages.model import Request, Text
@@ -23,57 +24,76 @@ from regrant.pool.affinity import derive_key
 
 
 class ChatService:
-    def __init__(self, pipeline: Pipeline, calls: Calls, offer: Offer) -> None:
+    """Serves one dialect of clients."""
+
+    def __init__(
+        self,
+        dialect: ServerDialect,
+        pipeline: Pipeline,
+        calls: Calls,
+        offer: Offer,
+        signatures: SignatureStore,
+    ) -> None:
+        self._dialect = dialect
         self._pipeline = pipeline
         self._calls = calls
         self._offer = offer
+        self._signatures = signatures
 
     async def serve(self, inbound: Inbound) -> None:
         """Answer one request. Raises DialectError for one that cannot be understood or expressed."""
-        exchange, answering = inbound.exchange, inbound.answering
-        request = openai_chat.decode_request(inbound.body)
+        dialect, exchange, answering = self._dialect, inbound.exchange, inbound.answering
+        request = dialect.decode_request(inbound.body)
         exchange.model = request.model
         routed = await self._offer.route(request.model)
         if routed is None:
-            await answering.fail(openai_chat.encode_problem(unknown_model(request.model)))
+            await answering.fail(dialect.encode_problem(unknown_model(request.model)))
             return
         exchange.served_model = routed.model
-        encoded = gemini.encode_request(request, model=routed.model)
-        exchange.dropped = (*request.dropped, *encoded.dropped)
-        outcome = await self._pipeline.open(self._ask(inbound, request, routed.model, encoded), exchange)
+        passport = Passport(request, model=routed.model, store=self._signatures, client=inbound.client_id)
+        exchange.dropped = (*request.dropped, *passport.encoded.dropped)
+        outcome = await self._pipeline.open(self._ask(inbound, request, routed.model, passport), exchange)
         if isinstance(outcome, Refusal):
             problem = tell(outcome)
             exchange.problem = problem.kind
-            await answering.fail(openai_chat.encode_problem(problem))
+            await answering.fail(dialect.encode_problem(problem))
             return
         context = reply_context(request, id=exchange.id.removeprefix("req_"), created=int(time.time()))
         try:
             if isinstance(outcome.reading, Whole):
-                await _answer_whole(outcome.reading, context, answering)
+                await _answer_whole(outcome.reading, dialect, context, answering)
             else:
-                await _answer_stream(outcome, openai_chat.stream_encoder(context), answering)
+                await _answer_stream(outcome, dialect.stream_encoder(context), answering)
         finally:
             await outcome.close()
 
-    def _ask(self, inbound: Inbound, request: Request, model: str, encoded: UpstreamRequest) -> Ask:
-        key = derive_key(client=inbound.client_id, headers=inbound.text_headers, opening=_opening_of(request))
-        prefix = f"call_{inbound.exchange.id.removeprefix('req_')}_"
-        if request.stream:
-            call = ModelCall(model=model, method="streamGenerateContent", query="alt=sse", body=encoded.body)
-            return self._calls.ask_model(
-                call, lambda: Stream(call_prefix=prefix, names=encoded.names), key=key
-            )
-        call = ModelCall(model=model, method="generateContent", body=encoded.body)
-        return self._calls.ask_model(call, lambda: Whole(call_prefix=prefix, names=encoded.names), key=key)
+    def _ask(self, inbound: Inbound, request: Request, model: str, passport: Passport) -> Ask:
+        key = derive_key(
+            client=inbound.client_id,
+            headers=inbound.text_headers,
+            user_id=request.conversation,
+            opening=_opening_of(request),
+        )
+        prefix = inbound.exchange.id.removeprefix("req_")
+        reading: type[Stream | Whole] = Stream if request.stream else Whole
+        method, query = ("streamGenerateContent", "alt=sse") if request.stream else ("generateContent", "")
+        call = ModelCall(model=model, method=method, query=query, body=passport)
+        return self._calls.ask_model(
+            call,
+            lambda: reading(call_prefix=prefix, names=passport.encoded.names, note=passport.note),
+            key=key,
+        )
 
 
-async def _answer_whole(reading: Whole, context: ReplyContext, answering: Answering) -> None:
+async def _answer_whole(
+    reading: Whole, dialect: ServerDialect, context: ReplyContext, answering: Answering
+) -> None:
     reply = fold(reading.events)
     if isinstance(reply, Failed):
-        await answering.fail(openai_chat.encode_problem(reply.problem))
+        await answering.fail(dialect.encode_problem(reply.problem))
         return
     answering.exchange.usage = reply.usage
-    await answering.json(200, openai_chat.encode_reply(reply, context=context))
+    await answering.json(200, dialect.encode_reply(reply, context=context))
 
 
 async def _answer_stream(answer: Answer, encoder: StreamEncoder, answering: Answering) -> None:

@@ -22,6 +22,8 @@ class Speech(StrEnum):
 
 class Action(StrEnum):
     CHAT = "chat"
+    MESSAGES = "messages"
+    COUNT_TOKENS = "count_tokens"
     GEMINI = "gemini"
     MODELS = "models"
     MODEL = "model"
@@ -49,6 +51,8 @@ GEMINI_METHODS = frozenset(
 _FIXED: Mapping[str, tuple[str, Route]] = {
     "/v1/chat/completions": ("POST", Route(Action.CHAT, Speech.OPENAI)),
     "/v1beta/openai/chat/completions": ("POST", Route(Action.CHAT, Speech.OPENAI)),
+    "/v1/messages": ("POST", Route(Action.MESSAGES, Speech.ANTHROPIC)),
+    "/v1/messages/count_tokens": ("POST", Route(Action.COUNT_TOKENS, Speech.ANTHROPIC)),
     "/v1beta/openai/models": ("GET", Route(Action.MODELS, Speech.OPENAI)),
     "/v1beta/models": ("GET", Route(Action.MODELS, Speech.GEMINI)),
     "/healthz": ("GET", Route(Action.HEALTH, Speech.OPENAI)),

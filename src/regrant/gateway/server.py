@@ -10,7 +10,7 @@ from __future__ import annotations
 import asyncio
 import secrets
 import time
-from collections.abc import Callable, MutableMapping, Sequence
+from collections.abc import Callable, Mapping, MutableMapping, Sequence
 from typing import Any, Protocol
 
 import msgspec
@@ -21,11 +21,9 @@ from regrant.dialects.base import ProblemDialect
 from regrant.errors import DialectError
 from regrant.gateway import guard
 from regrant.gateway.answering import Answering, ConnectionAborted, Send
-from regrant.gateway.chat import ChatService
 from regrant.gateway.inbound import Inbound
 from regrant.gateway.keys import KeyRing, effective_mode
 from regrant.gateway.offer import Offer
-from regrant.gateway.relay import GeminiRelay
 from regrant.gateway.routes import Action, Speech, find_route
 from regrant.messages.catalogue import ModelInfo
 from regrant.messages.problem import Problem, ProblemKind, describe_refusal
@@ -43,8 +41,6 @@ SPEAKERS: dict[Speech, ProblemDialect] = {
     Speech.GEMINI: gemini,
 }
 
-GENERATING = frozenset({Action.CHAT, Action.GEMINI})
-
 
 class TooLarge(Exception):  # control flow of this module only
     """The body is over the limit."""
@@ -52,6 +48,14 @@ class TooLarge(Exception):  # control flow of this module only
 
 class ClientLeft(Exception):  # control flow of this module only
     """Nobody is left to answer."""
+
+
+class Service(Protocol):
+    """Answers the requests of one route."""
+
+    async def serve(self, inbound: Inbound) -> None:
+        """Raises DialectError for a request that cannot be understood or expressed."""
+        ...
 
 
 class Readiness(Protocol):
@@ -63,8 +67,7 @@ class Readiness(Protocol):
 class Gateway:
     def __init__(
         self,
-        chat: ChatService,
-        relay: GeminiRelay,
+        services: Mapping[Action, Service],
         offer: Offer,
         readiness: Readiness,
         *,
@@ -72,8 +75,7 @@ class Gateway:
         keys: Callable[[], KeyRing],
         on_exchange: Callable[[Exchange], None] = lambda _: None,
     ) -> None:
-        self._chat = chat
-        self._relay = relay
+        self._services = services
         self._offer = offer
         self._readiness = readiness
         self._settings = settings
@@ -100,7 +102,7 @@ class Gateway:
             await answering.fail(SPEAKERS[inbound.route.speech].encode_problem(problem))
         finally:
             exchange.ms = (time.perf_counter() - started) * 1000
-            if inbound.route.action in GENERATING:
+            if inbound.route.action in self._services:
                 self._on_exchange(exchange)
 
     def _take_in(self, scope: Scope, send: Send) -> Inbound:
@@ -112,7 +114,13 @@ class Gateway:
             id="req_" + secrets.token_hex(12), at=time.time(), dialect=route.speech, model=route.model
         )
         cors = cors_headers(headers, self._settings().server)
-        answering = Answering(send, exchange, cors, bodiless=scope["method"] == "HEAD")
+        answering = Answering(
+            send,
+            exchange,
+            cors,
+            bodiless=scope["method"] == "HEAD",
+            id_header=b"request-id" if route.speech is Speech.ANTHROPIC else b"",
+        )
         return Inbound(
             route=route, query=scope["query_string"], headers=headers, exchange=exchange, answering=answering
         )
@@ -131,8 +139,9 @@ class Gateway:
             return
         if admitted.key is not None:
             inbound.client_id, inbound.exchange.key = admitted.key.id, admitted.key.name
-        if inbound.route.action in GENERATING:
-            await self._generate(receive, inbound)
+        service = self._services.get(inbound.route.action)
+        if service is not None:
+            await self._generate(receive, inbound, service)
         else:
             await self._inform(inbound, scope)
 
@@ -147,7 +156,7 @@ class Gateway:
             ring=self._keys(),
         )
 
-    async def _generate(self, receive: Receive, inbound: Inbound) -> None:
+    async def _generate(self, receive: Receive, inbound: Inbound, service: Service) -> None:
         limit = self._settings().server.max_body_mb << 20
         try:
             inbound.body = await read_body(receive, inbound.headers, limit)
@@ -155,7 +164,6 @@ class Gateway:
             text = f"The request body is over {limit >> 20} MB (server.max_body_mb)."
             await self._tell(inbound, Problem(ProblemKind.TOO_LARGE, text), close=True)
             return
-        service = self._chat if inbound.route.action is Action.CHAT else self._relay
         try:
             await until_client_leaves(service.serve(inbound), receive)
         except DialectError as error:

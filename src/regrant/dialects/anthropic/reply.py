@@ -132,10 +132,10 @@ def describe_citation(citation: Citation, text: str) -> dict[str, Any]:
 def describe_search(citations: Sequence[Citation], reply_id: str) -> tuple[dict[str, Any], dict[str, Any]]:
     """The search that led to `citations`, and its results: each source once."""
     search_id = f"srvtoolu_{reply_id}"
-    titles = {citation.url: citation.title for citation in reversed(citations)}
+    titles = {citation.url: citation.title for citation in citations}
     results = [
         {"type": "web_search_result", "url": url, "title": title, "encrypted_content": "", "page_age": None}
-        for url, title in reversed(titles.items())
+        for url, title in titles.items()
     ]
     return (
         {"type": "server_tool_use", "id": search_id, "name": "web_search", "input": {}},
