@@ -54,8 +54,8 @@ class Secret:
 
 def redact(text: str, secrets: Iterable[Secret]) -> str:
     """`text` with every occurrence of a secret of four characters or more replaced by the mask."""
-    for secret in secrets:
-        value = secret.reveal()
+    # The longest first: of two secrets, one may begin with the other.
+    for value in sorted((secret.reveal() for secret in secrets), key=len, reverse=True):
         if len(value) >= 4:
             text = text.replace(value, MASK)
     return text
