@@ -63,8 +63,8 @@ class LiveSettings:
     def __init__(self, data_dir: Path, flags: Mapping[str, Any], environ: Mapping[str, str]) -> None:
         self.data_dir = data_dir
         self._flags = dict(flags)
-        self._environ = dict(environ)
-        self.loaded: Loaded = load(data_dir, self._flags, self._environ)
+        self.environ = dict(environ)
+        self.loaded: Loaded = load(data_dir, self._flags, self.environ)
         self.at_start = self.loaded.settings
         """What host, port and workers stay as until a restart."""
         self._seen = self._signature()
@@ -79,8 +79,12 @@ class LiveSettings:
         """Read again; the keys that changed and need a restart. Raises SettingsError and keeps the old settings."""
         self._seen = self._signature()
         old = self.loaded.settings
-        self.loaded = load(self.data_dir, self._flags, self._environ)
-        return restart_needed(old, self.loaded.settings)
+        self.loaded = load(self.data_dir, self._flags, self.environ)
+        new, bound = self.loaded.settings, self.at_start.server
+        # auth_mode auto goes by the address that is listened on, not by one that a restart will bring.
+        server = replace(new.server, host=bound.host, port=bound.port, workers=bound.workers)
+        self._in_force = replace(new, server=server)
+        return restart_needed(old, new)
 
     def _signature(self) -> tuple[int, int, int] | None:
         try:
@@ -259,6 +263,17 @@ class App:
         if (
             path.startswith("/api/") and not path.startswith(("/api/hello", "/api/event_logging"))
         ) or path == "/oauth/callback":
+    def _reach_out(self) -> Transport:
+        """A client for addresses that strangers name: the public internet and nothing else."""
+        network = self.settings().network
+        return HttpClient(
+            ca_file=network.ca_file,
+            proxy=network.proxy.reveal(),
+            environment=self.settings.environ,
+            user_agent=f"regrant/{__version__}",
+            admits=is_public,
+        )
+
             await (await self._back_office())(scope, receive, send)
         elif scope["type"] == "http":
             await self.gateway(scope, receive, send)
@@ -316,7 +331,10 @@ def build(
     files = FileStore(settings.data_dir)
     files.prepare()
     client = transport or HttpClient(
-        ca_file=network.ca_file, proxy=network.proxy.reveal(), user_agent=f"regrant/{__version__}"
+        ca_file=network.ca_file,
+        proxy=network.proxy.reveal(),
+        environment=settings.environ,
+        user_agent=f"regrant/{__version__}",
     )
     return App(settings, clock=clock or SystemClock(), store=store or files, transport=client)
 

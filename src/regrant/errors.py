@@ -6,6 +6,7 @@ RegrantError
 |-- TransportError           talking HTTP to an upstream failed
 |   |-- ConnectFailed        nothing was sent: DNS, refused, TLS handshake, proxy
 |   |   |-- CertificateRefused   the peer's certificate is not trusted
+|   |   `-- AddressRefused       the host is at an address that this client may not connect to
 |   |-- ResetBeforeAnswer    the connection broke after bytes of the request may have gone out, before the status line
 |   |-- AnswerTimeout        the request was sent and no status line came in time
 |   |-- BodyCut              the answer's body ended early (reset, premature end, bad framing)
@@ -49,6 +50,10 @@ class ConnectFailed(TransportError):
 
 
 class CertificateRefused(ConnectFailed):
+    pass
+
+
+class AddressRefused(ConnectFailed):
     pass
 
 

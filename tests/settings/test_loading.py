@@ -323,7 +323,11 @@ def test_only_the_vertex_endpoint_has_a_place_for_the_location() -> None:
         ("google.location", ["global", "us-east5"], ["", "US", "a.b", "a/b"]),
         ("google.upstream", ["vertex"], ["Vertex", ""]),
         ("models.aliases", [{"a": "b"}, {}], [{"a": 1}, {"a": ""}, []]),
-        ("network.proxy", ["", "socks5h://u:p@h:1", "http://h:1"], ["h:1", "ftp://h", "http://h/p"]),
+        (
+            "network.proxy",
+            ["", "none", "direct", "socks5://h", "socks5h://u:p@h:1", "http://h:1"],
+            ["h:1", "ftp://h", "https://h:1", "socks4://h", "http://h/p", "http://h?a=b"],
+        ),
         ("store.url", ["file:", "postgresql://u:p@h/db"], ["", "file:///x", "mysql://h"]),
         ("notify.webhooks", [["http://lan:1/x?t=1"]], [["ftp://x"], "http://x"]),
         ("quota.timezone", ["UTC", "Europe/Berlin"], ["", "../etc/passwd", "/etc/localtime", "America"]),

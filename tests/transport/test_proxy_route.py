@@ -82,19 +82,22 @@ async def test_silent_proxy_is_given_up_after_the_connect_time_and_its_connectio
                 await client.send(Request("GET", "https://origin.test/", timeouts=Timeouts(0.1, 5, 5)))
 
 
-@pytest.mark.parametrize("url", ["socks5://127.0.0.1:1", "127.0.0.1:1", "http://ann:pass-1@", "http://a b:1"])
+@pytest.mark.parametrize(
+    "url",
+    ["socks4://127.0.0.1:1", "https://127.0.0.1:1", "127.0.0.1:1", "http://ann:pass-1@", "http://a b:1"],
+)
 def test_proxy_setting_that_cannot_be_used_is_an_error_that_quotes_no_credentials(url: str) -> None:
     with pytest.raises(SettingsError, match=r"^network\.proxy: ") as caught:
-        parse_proxy(url)
+        parse_proxy(url, source="network.proxy")
     assert "pass-1" not in str(caught.value)
 
 
 def test_credentials_of_a_proxy_are_hidden_in_its_representation() -> None:
-    proxy = parse_proxy("http://ann:pass-1@proxy.test:3128")
-    assert proxy is not None
+    proxy = parse_proxy("http://ann:pass-1@proxy.test:3128", source="x")
     assert "YW5u" not in repr(proxy)
 
 
 def test_tunnel_requests_to_the_origin_carry_no_proxy_credentials() -> None:
-    route = find_route(Origin("https", "origin.test", 443), parse_proxy("http://ann:pass-1@proxy.test:3128"))
+    proxy = parse_proxy("http://ann:pass-1@proxy.test:3128", source="x")
+    route = find_route(Origin("https", "origin.test", 443), proxy)
     assert (route.host, route.port, route.fixed) == ("proxy.test", 3128, b"host: origin.test\r\n")

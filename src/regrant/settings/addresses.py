@@ -99,13 +99,13 @@ def webhook(text: str) -> str | None:
 
 
 def proxy(text: str) -> str | None:
-    parts = _split(text) if text else None
-    allowed = (
-        parts is not None
-        and parts.scheme in {"http", "https", "socks5", "socks5h"}
-        and parts.path in {"", "/"}
-    )
-    return text.rstrip("/") if allowed or not text else None
+    """An http://, socks5:// or socks5h:// address, `none` or `direct`, or nothing."""
+    if text in {"", "none", "direct"}:
+        return text
+    parts = _split(text)
+    if parts is None or parts.scheme not in {"http", "socks5", "socks5h"} or parts.query or parts.fragment:
+        return None
+    return text.rstrip("/") if parts.path in {"", "/"} else None
 
 
 def store(text: str) -> str | None:

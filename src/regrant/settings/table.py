@@ -288,7 +288,7 @@ SETTINGS: tuple[Setting, ...] = (
     Setting(
         "network.proxy",
         SecretText(
-            'an address beginning with http://, https://, socks5:// or socks5h://, or ""',
+            'an address beginning with http://, socks5:// or socks5h://, "none", or ""',
             addresses.proxy,
             addresses.show_without_password,
         ),

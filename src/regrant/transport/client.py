@@ -6,31 +6,38 @@ bytes went out on a connection that turns out to be dead, ResetBeforeAnswer is r
 because the peer may have acted on them: whether to ask again is the caller's decision.
 
 Heads are `head.py` and `parser.py`, the exchange is `answer.py`, connections are `connection.py`, `pool.py` and
-`dial.py`, the way through a proxy is `proxy.py`.
+`dial.py`, the way through a proxy is `proxy_rules.py`, `proxy.py` and `tunnel.py`.
 """
 
 from __future__ import annotations
 
 import asyncio
 import ssl
+from collections.abc import Mapping
+from types import MappingProxyType
 
 from regrant.errors import ConnectFailed
 from regrant.transport.answer import Answer
 from regrant.transport.connection import Connection
-from regrant.transport.dial import dial
+from regrant.transport.dial import Admits, dial
 from regrant.transport.head import check_agent, encode_head
 from regrant.transport.model import Request, Response
 from regrant.transport.pool import Pool
-from regrant.transport.proxy import Route, find_route, parse_proxy, proxy_refusal
+from regrant.transport.proxy import Route, find_route
+from regrant.transport.proxy_rules import proxy_rules
 from regrant.transport.tls import client_context
+from regrant.transport.tunnel import proxy_refusal
 from regrant.transport.url import Origin, parse_url
 
 
 class HttpClient:
     """Implements `Transport`. Belongs to one event loop.
 
-    `ca_file` (PEM) is trusted in addition to the system's CAs. `proxy` is `http://[user:password@]host:port` or
-    empty; this machine is always reached directly. Raises SettingsError when one of them cannot be used.
+    `ca_file` (PEM) is trusted in addition to the system's CAs. `proxy` is `http://`, `socks5://` or `socks5h://` with
+    `[user:password@]host[:port]`, `none`, or empty for the proxy variables of `environment` (`proxy_rules.py`); this
+    machine is always reached directly. `admits` judges every address before it is connected to; a host with one that
+    it refuses, or behind a proxy, where that cannot be known, is not connected to (AddressRefused). Raises
+    SettingsError when one of the texts cannot be used.
     """
 
     def __init__(
@@ -39,13 +46,16 @@ class HttpClient:
         user_agent: str,
         ca_file: str = "",
         proxy: str = "",
+        environment: Mapping[str, str] = MappingProxyType({}),
+        admits: Admits | None = None,
         max_connections_per_origin: int = 2048,
         keepalive_s: float = 60.0,  # Google's front ends keep idle connections for four minutes
     ) -> None:
         self._agent_line = check_agent(user_agent)
         self._ca_file = ca_file
         self._context = client_context(ca_file) if ca_file else None
-        self._proxy = parse_proxy(proxy)
+        self._proxies = proxy_rules(proxy, environment)
+        self._admits = admits
         self._limit = max_connections_per_origin
         self._keepalive_s = keepalive_s
         self._origins: dict[Origin, tuple[Route, Pool]] = {}
@@ -74,12 +84,12 @@ class HttpClient:
     def _add_origin(self, origin: Origin) -> tuple[Route, Pool]:
         if self._closed:
             raise ConnectFailed("the HTTP client is closed")
-        route = find_route(origin, self._proxy)
+        route = find_route(origin, self._proxies.proxy_for(origin))
 
         async def open_connection(pool: Pool) -> Connection:
             loop = asyncio.get_running_loop()
             context = self._tls() if origin.secure else None
-            return await dial(route, lambda: Connection(loop, pool), context)
+            return await dial(route, lambda: Connection(loop, pool), context, admits=self._admits)
 
         pool = Pool(open_connection, limit=self._limit, keepalive_s=self._keepalive_s)
         self._origins[origin] = route, pool

@@ -14,10 +14,10 @@ from collections.abc import Callable
 from itertools import zip_longest
 from typing import cast
 
-from regrant.errors import CertificateRefused, ConnectFailed
+from regrant.errors import AddressRefused, CertificateRefused, ConnectFailed
 from regrant.transport.connection import Connection
-from regrant.transport.proxy import Proxy, Route, encode_connect, tunnel_opened
-from regrant.transport.url import Origin
+from regrant.transport.proxy import Route
+from regrant.transport.tunnel import Tunnel, spoiled
 
 ATTEMPT_DELAY_S = (
     0.25  # RFC 8305 section 8: the next address is tried when the last has not answered for so long
@@ -27,13 +27,25 @@ Address = tuple[int, tuple[object, ...]]
 """An address family and an address of it, as `getaddrinfo` gives them."""
 
 
-async def dial(route: Route, make: Callable[[], Connection], context: ssl.SSLContext | None) -> Connection:
+Admits = Callable[[str], bool]
+"""Whether an address, as a number, may be connected to."""
+
+
+async def dial(
+    route: Route,
+    make: Callable[[], Connection],
+    context: ssl.SSLContext | None,
+    *,
+    admits: Admits | None = None,
+) -> Connection:
     """A connection to the origin of `route`, ready for a request. `context` is needed for https.
 
-    Raises ConnectFailed, CertificateRefused. When cancelled, nothing stays open.
+    Raises ConnectFailed, CertificateRefused, AddressRefused. When cancelled, nothing stays open.
     """
+    if admits is not None and (route.tunnel is not None or route.target_prefix):
+        raise AddressRefused(f"the address of {route.origin.host} cannot be checked behind a proxy")
     try:
-        sock = await _connect(route.host, route.port)
+        sock = await _connect(route.host, route.port, admits)
     except (OSError, UnicodeError) as exc:
         raise ConnectFailed(f"cannot connect to {_place(route)}: {_reason(exc)}") from exc
     try:
@@ -57,7 +69,8 @@ async def _dress(
     """Turn a connected socket into a connection; the socket is closed if that fails."""
     loop = asyncio.get_running_loop()
     name = route.origin.host.rstrip(".") if context else None
-    if route.tunnel is None:
+    proxy = route.tunnel
+    if proxy is None:
         try:
             _, connection = await loop.create_connection(make, sock=sock, ssl=context, server_hostname=name)
         except BaseException:
@@ -65,58 +78,68 @@ async def _dress(
             raise
         return connection
     try:
-        transport, tunnel = await loop.create_connection(_Tunnel, sock=sock)
+        transport, tunneling = await loop.create_connection(
+            lambda: _Tunneling(proxy.tunnel_to(route.origin)), sock=sock
+        )
     except BaseException:
         sock.close()
         raise
     try:
-        await tunnel.open(route.origin, route.tunnel)
+        await tunneling.opened()
         connection = make()
-        assert context is not None
-        secured = await loop.start_tls(transport, connection, context, server_hostname=name)
-        assert secured is not None
-        connection.adopt(secured)
+        if context is None:
+            transport.set_protocol(connection)
+            connection.adopt(transport)
+        else:
+            secured = await loop.start_tls(transport, connection, context, server_hostname=name)
+            assert secured is not None
+            connection.adopt(secured)
     except BaseException:
         transport.abort()
         raise
     return connection
 
 
-class _Tunnel(asyncio.Protocol):
-    """Asks a proxy for a tunnel and waits for its answer; then TLS takes the transport over."""
+class _Tunneling(asyncio.Protocol):
+    """Carries a conversation with a proxy; then the connection, or TLS for it, takes the transport over."""
 
-    def __init__(self) -> None:
-        self._received = b""
-        self._answered: asyncio.Future[None] = asyncio.get_running_loop().create_future()
-        self._transport: asyncio.BaseTransport | None = None
+    def __init__(self, tunnel: Tunnel) -> None:
+        self._tunnel = tunnel
+        self._ended: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+        self._error: ConnectFailed | None = None
+        self._transport: asyncio.Transport
 
-    async def open(self, origin: Origin, proxy: Proxy) -> None:
-        cast("asyncio.Transport", self._transport).write(encode_connect(origin, proxy))
-        await self._answered
+    async def opened(self) -> None:
+        """Wait for the tunnel. Raises ConnectFailed also for what happened between its opening and this return."""
+        await self._ended
+        if self._error is not None:
+            raise self._error
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
-        self._transport = transport
+        self._transport = cast("asyncio.Transport", transport)
+        self._transport.write(self._tunnel.opening)
 
     def data_received(self, data: bytes) -> None:
-        self._received += data
+        if self._ended.done():
+            self._end(spoiled())
+            return
         try:
-            opened = tunnel_opened(self._received)
+            more = self._tunnel.receive(data)
         except ConnectFailed as exc:
             self._end(exc)
-        else:
-            if opened:
-                self._end(None)
+            return
+        if more:
+            self._transport.write(more)
+        if self._tunnel.opened:
+            self._end(None)
 
     def connection_lost(self, exc: Exception | None) -> None:  # noqa: ARG002 - asyncio.Protocol
         self._end(ConnectFailed("the proxy closed the connection instead of opening a tunnel"))
 
     def _end(self, error: ConnectFailed | None) -> None:
-        if self._answered.done():
-            return
-        if error is None:
-            self._answered.set_result(None)
-        else:
-            self._answered.set_exception(error)
+        self._error = self._error or error
+        if not self._ended.done():
+            self._ended.set_result(None)
 
 
 def _place(route: Route) -> str:
@@ -131,8 +154,10 @@ def _reason(exc: Exception) -> str:
     return "the name cannot be looked up"
 
 
-async def _connect(host: str, port: int) -> socket.socket:
+async def _connect(host: str, port: int, admits: Admits | None) -> socket.socket:
     found = await asyncio.get_running_loop().getaddrinfo(host, port, type=socket.SOCK_STREAM)
+    if admits is not None and not all(admits(str(address[0])) for *_, address in found):
+        raise AddressRefused(f"{host} is at an address that may not be connected to")
     return await connect_any(_alternate([(family, address) for family, _, _, _, address in found]))
 
 

@@ -1,34 +1,64 @@
-"""The way to an origin: directly, through a tunnel, or by absolute-form requests to an HTTP proxy.
+"""A proxy and the way to an origin: directly, through a tunnel, or by absolute-form requests to an HTTP proxy.
 
-Pure rules and bytes; `dial.py` performs them. Another kind of proxy is another branch of `find_route`.
+Pure rules; `tunnel.py` speaks to proxies, `dial.py` performs it, and which proxy serves which origin is `proxy_rules.py`.
 """
 
 from __future__ import annotations
 
 import base64
-import re
 from dataclasses import dataclass
 from urllib.parse import unquote_to_bytes
 
-from regrant.errors import ConnectFailed, SettingsError, UnsendableRequest
+from regrant.errors import SettingsError, UnsendableRequest
 from regrant.secret import Secret
+from regrant.transport.tunnel import HttpTunnel, SocksTunnel, Tunnel
 from regrant.transport.url import Origin, parse_origin
 
-MAX_PROXY_HEAD_BYTES = 64 * 1024
-_STATUS_LINE = re.compile(rb"HTTP/1\.[01] ([0-9]{3})[ \r]")
+SOCKS_PORT = 1080
+MAX_SOCKS_CREDENTIAL_BYTES = 255
 
 
 @dataclass(frozen=True, slots=True)
-class Proxy:
+class HttpProxy:
     """An HTTP proxy. `authorization` is the value of Proxy-Authorization, empty without credentials."""
 
     host: str
     port: int
     authorization: Secret
+    source: str
+    """The setting or variable that names it."""
+
+    @property
+    def address(self) -> str:
+        return f"http://{_authority(self.host, self.port)}"
 
     def authorization_line(self) -> bytes:
         value = self.authorization.reveal()
         return f"proxy-authorization: {value}\r\n".encode("ascii") if value else b""
+
+    def tunnel_to(self, origin: Origin) -> Tunnel:
+        return HttpTunnel(origin, self.authorization_line())
+
+
+@dataclass(frozen=True, slots=True)
+class SocksProxy:
+    """A SOCKS5 proxy. `user` and `password` hold bytes as Latin-1 and are empty without credentials."""
+
+    host: str
+    port: int
+    user: Secret
+    password: Secret
+    source: str
+
+    @property
+    def address(self) -> str:
+        return f"socks5h://{_authority(self.host, self.port)}"
+
+    def tunnel_to(self, origin: Origin) -> Tunnel:
+        return SocksTunnel(origin, self.user, self.password)
+
+
+Proxy = HttpProxy | SocksProxy
 
 
 @dataclass(frozen=True, slots=True)
@@ -45,25 +75,32 @@ class Route:
     """Header lines of every request on this route."""
 
 
-def parse_proxy(url: str) -> Proxy | None:
-    """The proxy of `http://[user:password@]host:port`, or None for an empty text.
+def parse_proxy(url: str, *, source: str) -> Proxy:
+    """The proxy of `http://[user:password@]host[:port]`, `socks5://…` or `socks5h://…`.
 
-    Raises SettingsError, which never quotes the URL.
+    With both SOCKS schemes the proxy looks the names up: a name looked up here would tell the local resolver
+    what the proxy is meant to hide. Raises SettingsError, which names `source` and never quotes the URL.
     """
-    if not url:
-        return None
     scheme, _, rest = url.partition("://")
     userinfo, _, authority = rest.rstrip("/").rpartition("@")
+    user, _, password = (unquote_to_bytes(part) for part in userinfo.partition(":"))
     try:
-        if scheme.lower() != "http":
-            raise UnsendableRequest("it must begin with http://")
-        origin = parse_origin("http", authority)
+        match scheme.lower():
+            case "http":
+                place = parse_origin("http", authority)
+                value = base64.b64encode(user + b":" + password).decode("ascii")
+                return HttpProxy(place.host, place.port, Secret(f"Basic {value}" if userinfo else ""), source)
+            case "socks5" | "socks5h":
+                named = ":" in authority.rpartition("]")[2]
+                place = parse_origin("http", authority if named else f"{authority}:{SOCKS_PORT}")
+                if max(len(user), len(password)) > MAX_SOCKS_CREDENTIAL_BYTES or (password and not user):
+                    raise UnsendableRequest("the user name or password is not one that SOCKS5 can carry")
+                user_name, secret_word = Secret(user.decode("latin-1")), Secret(password.decode("latin-1"))
+                return SocksProxy(place.host, place.port, user_name, secret_word, source)
+            case _:
+                raise UnsendableRequest("it must begin with http://, socks5:// or socks5h://")
     except UnsendableRequest as exc:
-        raise SettingsError([f"network.proxy: {exc}"]) from exc
-    user, _, password = userinfo.partition(":")
-    credentials = unquote_to_bytes(user) + b":" + unquote_to_bytes(password)
-    basic = "Basic " + base64.b64encode(credentials).decode("ascii") if userinfo else ""
-    return Proxy(origin.host, origin.port, Secret(basic))
+        raise SettingsError([f"{source}: {exc}"]) from exc
 
 
 def find_route(origin: Origin, proxy: Proxy | None) -> Route:
@@ -71,39 +108,11 @@ def find_route(origin: Origin, proxy: Proxy | None) -> Route:
     host_line = f"host: {origin.host_field}\r\n".encode("ascii")
     if proxy is None or origin.loopback:
         return Route(origin, origin.host, origin.port, None, "", host_line)
-    if origin.secure:
+    if origin.secure or isinstance(proxy, SocksProxy):
         return Route(origin, proxy.host, proxy.port, proxy, "", host_line)
     fixed = host_line + proxy.authorization_line()
     return Route(origin, proxy.host, proxy.port, None, f"http://{origin.host_field}", fixed)
 
 
-def encode_connect(origin: Origin, proxy: Proxy) -> bytes:
-    """The request for a tunnel. Source: RFC 9110 section 9.3.6."""
-    line = f"CONNECT {origin.authority} HTTP/1.1\r\nhost: {origin.authority}\r\n".encode("ascii")
-    return line + proxy.authorization_line() + b"\r\n"
-
-
-def tunnel_opened(received: bytes) -> bool:
-    """Whether the proxy's whole answer has come and grants the tunnel; False means that more must come.
-
-    Raises ConnectFailed naming the proxy's status for a refusal, and for anything that is not such an answer.
-    """
-    head, end, after = received.partition(b"\r\n\r\n")
-    if not end:
-        if len(received) > MAX_PROXY_HEAD_BYTES:
-            raise ConnectFailed("the proxy's answer is too large")
-        return False
-    line = _STATUS_LINE.match(head + b"\r\n")
-    if line is None:
-        raise ConnectFailed("the proxy's answer is not HTTP")
-    status = int(line[1])
-    if status // 100 != 2:
-        raise proxy_refusal(status)
-    if after:
-        raise ConnectFailed("the proxy sent bytes into the tunnel before it was used")
-    return True
-
-
-def proxy_refusal(status: int) -> ConnectFailed:
-    advice = "; check the user name and password in network.proxy" if status == 407 else ""
-    return ConnectFailed(f"the proxy refused with status {status}{advice}")
+def _authority(host: str, port: int) -> str:
+    return f"[{host}]:{port}" if ":" in host else f"{host}:{port}"
