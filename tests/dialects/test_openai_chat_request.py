@@ -258,7 +258,11 @@ PNG = "iVBORw0KGgoAAAA"
         ),
         (
             {"type": "image_url", "image_url": {"url": "https://x.example/a.JPG?s=1", "detail": "low"}},
-            Media(mime="image/jpeg", uri="https://x.example/a.JPG?s=1"),
+            Media(
+                mime="image/jpeg",
+                uri="https://x.example/a.JPG?s=1",
+                where="messages[0].content[0].image_url.url",
+            ),
         ),
         (
             {"type": "input_audio", "input_audio": {"data": "eA==", "format": "wav"}},

@@ -36,6 +36,8 @@ class Media(msgspec.Struct, frozen=True, kw_only=True):
     uri: str = ""
     name: str | None = None
     """The file name that the client gave."""
+    where: str = ""
+    """The path of a `uri` in the client's request, to name it if it cannot be used."""
 
 
 class ToolCall(msgspec.Struct, frozen=True, kw_only=True):

@@ -99,6 +99,7 @@ class Models:
     aliases: Mapping[str, str]
     default: str
     presets: bool
+    fetch_images: bool
 
 
 @dataclass(frozen=True, slots=True)

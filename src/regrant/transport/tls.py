@@ -7,14 +7,16 @@ from __future__ import annotations
 
 import asyncio
 import ssl
+from functools import lru_cache
 
 from regrant.errors import SettingsError
 
 
+@lru_cache(maxsize=8)
 def client_context(ca_file: str = "") -> ssl.SSLContext:
     """Verify peers against the system's CAs and, if given, those of `ca_file` (PEM) as well; TLS 1.2 or newer.
 
-    Raises SettingsError when the file cannot be read or holds no certificate.
+    One context for all who trust the same: reading the system's CAs takes tens of milliseconds. Raises SettingsError when the file cannot be read or holds no certificate.
     """
     context = ssl.create_default_context()
     context.minimum_version = ssl.TLSVersion.TLSv1_2
