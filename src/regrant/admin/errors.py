@@ -137,7 +137,9 @@ def _not_persisted(error: Exception, sentence: str) -> ApiError:
 
 def _invalid(error: ValidationException) -> ApiError:
     problems = [
-        FieldProblem(str(item.get("key") or item.get("source") or "body"), str(item.get("message", "")))
+        FieldProblem(
+            str(item.get("key") or item.get("source") or "body"), _unquoted(str(item.get("message", "")))
+        )
         for item in (error.extra if isinstance(error.extra, list) else [])
         if isinstance(item, dict)
     ]
@@ -149,6 +151,11 @@ def _invalid(error: ValidationException) -> ApiError:
         "GET /api/openapi.json describes every field.",
         problems=problems,
     )
+
+
+def _unquoted(message: str) -> str:
+    """Without the value: somebody may have put a token into the wrong field."""
+    return "not one of the allowed values" if message.startswith("Invalid enum value") else message
 
 
 _CODES = {

@@ -70,5 +70,6 @@ def describe_api(make: Callable[[OpenAPIConfig], Litestar]) -> dict[str, Any]:
     for path in schema["paths"].values():
         for operation in path.values():
             operation["responses"].pop("400", None)
+            operation["responses"].get("204", {}).pop("content", None)
             operation["responses"]["default"] = _REFUSAL
     return schema
