@@ -268,6 +268,12 @@ SETTINGS: tuple[Setting, ...] = (
         True,
         "Whether well-known names of other vendors are served by the nearest Google model.",
     ),
+    Setting(
+        "models.fetch_images",
+        Flag(),
+        True,
+        "Whether pictures that a request names by their address are fetched, from public addresses only, and sent along; else Google is handed the address.",
+    ),
     Setting("traffic.keep_days", Whole(1, 3650), 30, "Days that the traffic log is kept."),
     Setting("traffic.max_mb", Whole(1, 1_000_000), 512, "Largest size of the traffic log, in megabytes."),
     Setting(
@@ -293,7 +299,9 @@ SETTINGS: tuple[Setting, ...] = (
             addresses.show_without_password,
         ),
         "",
-        'Proxy for everything that goes to Google; "" connects directly.',
+        'Proxy for everything that leaves this machine; "" follows HTTPS_PROXY, HTTP_PROXY, ALL_PROXY and NO_PROXY, '
+        '"none" or "direct" ignores them; a SOCKS proxy also looks the names up, loopback is never proxied, and a '
+        "proxy that is down is an error, never a direct connection.",
     ),
     Setting(
         "network.ca_file",
