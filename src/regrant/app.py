@@ -80,11 +80,7 @@ class LiveSettings:
         self._seen = self._signature()
         old = self.loaded.settings
         self.loaded = load(self.data_dir, self._flags, self.environ)
-        new, bound = self.loaded.settings, self.at_start.server
-        # auth_mode auto goes by the address that is listened on, not by one that a restart will bring.
-        server = replace(new.server, host=bound.host, port=bound.port, workers=bound.workers)
-        self._in_force = replace(new, server=server)
-        return restart_needed(old, new)
+        return restart_needed(old, self.loaded.settings)
 
     def _signature(self) -> tuple[int, int, int] | None:
         try:
@@ -263,17 +259,6 @@ class App:
         if (
             path.startswith("/api/") and not path.startswith(("/api/hello", "/api/event_logging"))
         ) or path == "/oauth/callback":
-    def _reach_out(self) -> Transport:
-        """A client for addresses that strangers name: the public internet and nothing else."""
-        network = self.settings().network
-        return HttpClient(
-            ca_file=network.ca_file,
-            proxy=network.proxy.reveal(),
-            environment=self.settings.environ,
-            user_agent=f"regrant/{__version__}",
-            admits=is_public,
-        )
-
             await (await self._back_office())(scope, receive, send)
         elif scope["type"] == "http":
             await self.gateway(scope, receive, send)
