@@ -32,6 +32,7 @@ EVERY_ROUTE = [
     ("GET", "/api/models"),
     ("POST", "/api/models/explain"),
     ("GET", "/api/events"),
+    ("GET", "/api/logs"),
     ("GET", "/api/session"),
     ("DELETE", "/api/session"),
     ("GET", "/api/openapi.json"),

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import functools
 
 import msgspec
@@ -15,6 +16,7 @@ from regrant.admin import (
     batch,
     events_routes,
     keys,
+    logs_route,
     models,
     pool_routes,
     session_routes,
@@ -40,13 +42,15 @@ ROUTES: list[HTTPRouteHandler] = [
     *settings_routes.ROUTES,
     *models.ROUTES,
     *events_routes.ROUTES,
+    *logs_route.ROUTES,
     *session_routes.ROUTES,
 ]
 
 
 @get("/api/openapi.json", include_in_schema=False)
 async def show_openapi() -> Response[bytes]:
-    return Response(_openapi(), media_type="application/vnd.oai.openapi+json")
+    # Made in a thread: it takes a while the first time, and requests go on meanwhile.
+    return Response(await asyncio.to_thread(_openapi), media_type="application/vnd.oai.openapi+json")
 
 
 @functools.cache
