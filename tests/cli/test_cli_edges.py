@@ -145,34 +145,48 @@ def test_closed_streams_are_no_failure(cli: CommandLine) -> None:
     assert done.returncode == 0
 
 
-def on_a_terminal(cli: CommandLine, *arguments: str, answer: str = "") -> tuple[int, str]:
-    """Run with a terminal as stdin, stdout and stderr; the exit code and what it showed."""
-    leader, follower = pty.openpty()
-    process = subprocess.Popen(
-        [sys.executable, "-m", "regrant", *arguments],
-        stdin=follower,
-        stdout=follower,
-        stderr=follower,
-        env={**cli.environ, "COLUMNS": "60", "TERM": "xterm"},
-    )
-    os.close(follower)
-    os.write(leader, answer.encode())
+def on_a_terminal(cli: CommandLine, *arguments: str, answer: str = "", after: str = "") -> tuple[int, str]:
+    """Run on a terminal, and type `answer` when it shows `after`; the exit code and what it showed."""
+    process, leader = pty.fork()
+    if process == 0:
+        command = [sys.executable, "-m", "regrant", *arguments]
+        os.execvpe(command[0], command, {**cli.environ, "COLUMNS": "60", "TERM": "xterm"})
     shown = b""
     with contextlib.suppress(OSError):  # a terminal that everybody has left
         while chunk := os.read(leader, 65_536):
             shown += chunk
+            if answer and after.encode() in shown:
+                os.write(leader, answer.encode())
+                answer = ""
     os.close(leader)
-    return process.wait(30), shown.decode()
+    return os.waitstatus_to_exitcode(os.waitpid(process, 0)[1]), shown.decode()
 
 
 def test_removing_on_a_terminal_asks_first(cli: CommandLine) -> None:
     cli.add("ann")
-    code, shown = on_a_terminal(cli, "accounts", "remove", "ann@example.com", answer="n\n")
+    code, shown = on_a_terminal(cli, "accounts", "remove", "ann@example.com", answer="n\n", after="[y/N]")
     assert code == 1
     assert "Remove ann@example.com? [y/N]" in shown
     assert cli.account_file("ann")
-    assert on_a_terminal(cli, "accounts", "remove", "ann@example.com", answer="y\n")[0] == 0
+    assert on_a_terminal(cli, "accounts", "remove", "ann@example.com", answer="y\n", after="[y/N]")[0] == 0
     assert list((cli.data / "accounts").glob("*.json")) == []
+
+
+def test_a_token_typed_at_a_terminal_is_not_shown(cli: CommandLine) -> None:
+    token = cli.sandbox.grant("ann@example.com").refresh_token
+    command = ("accounts", "add", "--refresh-token-file", "-")
+    code, shown = on_a_terminal(cli, *command, answer=f"{token}\n", after="not shown")
+    assert code == 0, shown
+    assert "ann@example.com: created" in shown
+    assert token not in shown
+
+
+def test_ctrl_c_at_a_question_ends_it_and_removes_nothing(cli: CommandLine) -> None:
+    cli.add("ann")
+    command = ("accounts", "remove", "ann@example.com")
+    code, _ = on_a_terminal(cli, *command, answer="\x03", after="[y/N]")
+    assert code == 130
+    assert cli.account_file("ann")
 
 
 def test_a_table_on_a_terminal_is_coloured_and_folded_not_cut(cli: CommandLine) -> None:

@@ -22,7 +22,7 @@ from regrant.accounts.signin import Flow
 from regrant.app import App
 from regrant.cli.session import check_stored, pick, run_on
 from regrant.cli.shown import account_view, advise_in_words
-from regrant.cli.terminal import USAGE, Failure, remark, say, show_json
+from regrant.cli.terminal import USAGE, Failure, is_terminal, remark, say, show_json
 from regrant.errors import SettingsError
 from regrant.files import read_bounded
 from regrant.oauth.imports import default_adc_path, parse_adc, parse_client_secret
@@ -277,8 +277,13 @@ def _with_adc(addition: Addition, file: str) -> Addition:
 
 
 def _read_token(file: str) -> Secret:
-    text = read_file(file).decode("utf-8-sig", errors="replace").strip()
-    token = usable_token(text)
+    if file == "-" and is_terminal(sys.stdin):
+        import getpass
+
+        text = getpass.getpass("Token (it is not shown): ")
+    else:
+        text = read_file(file).decode("utf-8-sig", errors="replace")
+    token = usable_token(text.strip())
     if token is None:
         raise Failure(f"{_name(file)} does not hold a token", "It must hold the token and nothing else.")
     return token

@@ -47,7 +47,7 @@ def set_value(
 ) -> None:
     """Change config.toml, keeping its comments. Running gateways follow within a second."""
     from regrant import settings
-    from regrant.cli.session import prepared_folder
+    from regrant.cli.folder import prepared_folder
 
     folder = prepared_folder(data_dir)
     row = settings.BY_KEY.get(key)

@@ -59,7 +59,7 @@ def revoke(
 
 
 def _key_file(folder: Path | None) -> Any:
-    from regrant.cli.session import prepared_folder
+    from regrant.cli.folder import prepared_folder
     from regrant.clock import SystemClock
     from regrant.gateway.key_file import KeyFile
 

@@ -16,8 +16,8 @@ from typing import TypeVar
 from regrant import logs
 from regrant.accounts.entry import Entry
 from regrant.app import App, LiveSettings, build
+from regrant.cli.folder import prepared_folder
 from regrant.cli.terminal import USAGE, Failure
-from regrant.settings import data_dir, ensure_layout
 
 T = TypeVar("T")
 
@@ -26,7 +26,7 @@ def run_on(folder: Path | None, work: Callable[[App], Awaitable[T]]) -> T:
     """Do `work` on the parts of the data folder. Raises RegrantError."""
 
     async def main() -> T:
-        async with opened(data_dir(folder, os.environ)) as app:
+        async with opened(prepared_folder(folder)) as app:
             return await work(app)
 
     return asyncio.run(main())
@@ -34,7 +34,6 @@ def run_on(folder: Path | None, work: Callable[[App], Awaitable[T]]) -> T:
 
 @contextlib.asynccontextmanager
 async def opened(folder: Path) -> AsyncIterator[App]:
-    ensure_layout(folder)
     settings = LiveSettings(folder, {}, os.environ)
     with open(os.devnull, "w", encoding="utf-8") as nowhere:  # noqa: ASYNC230 - the null device never waits
         # What is loaded is no news, what happens is: for the log file, while the terminal gets the command's own words.
@@ -48,13 +47,6 @@ async def opened(folder: Path) -> AsyncIterator[App]:
         finally:
             await app.close()
             logs.configure(replace(settings().log, file=False), folder, nowhere)
-
-
-def prepared_folder(folder: Path | None) -> Path:
-    """The data folder, made if need be. Raises SettingsError."""
-    path = data_dir(folder, os.environ)
-    ensure_layout(path)
-    return path
 
 
 def pick(app: App, who: str) -> Entry:

@@ -13,6 +13,7 @@ import typer
 
 from regrant.accounts.entry import Entry
 from regrant.accounts.events import Paused, Resumed
+from regrant.accounts.model import Account
 from regrant.app import App
 from regrant.cli.session import check_stored, pick, pick_some, run_on
 from regrant.cli.shown import account_view, advise_in_words, corrupt_view, describe
@@ -117,15 +118,28 @@ def remove(folder: Path | None, who: Sequence[str] | None, *, revoke: bool, yes:
             "--revoke ends every grant of the account to the whole Google Cloud project, not this one alone."
         )
 
+    wanted = who if yes or not interactive() else _confirmed(folder, who)
+
     async def act(app: App, entry: Entry) -> dict[str, Any]:
-        if not yes and interactive() and not ask(f"Remove {entry.account.email}?"):
-            raise Failure("kept")
         if revoke:
             await _revoke(app, entry)
         await app.keeper.remove(entry.account.id)
         return {"account": None}
 
-    _report(_each(folder, who, act), "removed", single=False, as_json=as_json)
+    _report(_each(folder, wanted, act), "removed", single=False, as_json=as_json)
+
+
+def _confirmed(folder: Path | None, who: Sequence[str]) -> list[str]:
+    """Those of the accounts that the person at the terminal wants to remove. Raises Failure if there are none."""
+
+    async def look(app: App) -> list[Account]:
+        return [entry.account for entry in pick_some(app, who, everyone=False)]
+
+    # Asked while nothing is open, so that Ctrl-C ends it at once.
+    wanted = [account.id for account in run_on(folder, look) if ask(f"Remove {account.email}?")]
+    if not wanted:
+        raise Failure("nothing was removed")
+    return wanted
 
 
 async def _revoke(app: App, entry: Entry) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import sys
 from dataclasses import replace
@@ -14,6 +15,7 @@ from regrant.accounts.enrolment import Addition, Outcome
 from regrant.accounts.entry import Entry
 from regrant.accounts.events import Edited, Paused
 from regrant.accounts.model import Account
+from regrant.accounts.store import Corrupt
 from regrant.app import App
 from regrant.cli.adding import read_client_file, read_file
 from regrant.cli.bundle import Line, export_document, read_bundle
@@ -110,22 +112,28 @@ async def _take_over(app: App, entry: Entry, given: Account) -> None:
 
 
 def export_accounts(folder: Path | None, file: Path | None, *, with_secrets: bool, as_json: bool) -> None:
-    async def work(app: App) -> dict[str, Any]:
+    async def work(app: App) -> tuple[dict[str, Any], list[Corrupt]]:
         accounts = sorted(
             (entry.account for entry in app.keeper.entries()), key=lambda account: account.email.casefold()
         )
-        for corrupt in app.keeper.corrupt():
-            complain(f"not exported: {corrupt.path} is corrupt: {corrupt.problem}")
-        return export_document(accounts, with_secrets=with_secrets, at=int(app.clock.now()))
+        document = export_document(accounts, with_secrets=with_secrets, at=int(app.clock.now()))
+        return document, app.keeper.corrupt()
 
-    document = run_on(folder, work)
+    document, missing = run_on(folder, work)
     if file is None:
         if with_secrets and is_terminal(sys.stdout):
             remark("Whoever sees these tokens has the accounts.")
         show_json(document)
-        return
-    _write(file, document)
-    count = len(document["accounts"])
+    else:
+        _write(file, document)
+        _tell_written(file, len(document["accounts"]), with_secrets=with_secrets, as_json=as_json)
+    for corrupt in missing:
+        complain(f"not exported: {corrupt.path} is corrupt: {corrupt.problem}", "Mend or move the file.")
+    if missing:
+        raise typer.Exit(1)
+
+
+def _tell_written(file: Path, count: int, *, with_secrets: bool, as_json: bool) -> None:
     if as_json:
         show_json({"file": str(file), "accounts": count, "with_secrets": with_secrets})
     else:
@@ -133,8 +141,6 @@ def export_accounts(folder: Path | None, file: Path | None, *, with_secrets: boo
 
 
 def _write(file: Path, document: dict[str, Any]) -> None:
-    import json
-
     content = json.dumps(document, indent=2, ensure_ascii=False).encode() + b"\n"
     target = file.expanduser()
     try:
