@@ -5,7 +5,6 @@ from __future__ import annotations
 import contextlib
 import io
 import os
-import pty
 import subprocess
 import sys
 
@@ -145,21 +144,28 @@ def test_closed_streams_are_no_failure(cli: CommandLine) -> None:
     assert done.returncode == 0
 
 
+SPAWN = "import os, pty, sys; sys.exit(os.waitstatus_to_exitcode(pty.spawn(sys.argv[1:])))"
+
+
 def on_a_terminal(cli: CommandLine, *arguments: str, answer: str = "", after: str = "") -> tuple[int, str]:
     """Run on a terminal, and type `answer` when it shows `after`; the exit code and what it showed."""
-    process, leader = pty.fork()
-    if process == 0:
-        command = [sys.executable, "-m", "regrant", *arguments]
-        os.execvpe(command[0], command, {**cli.environ, "COLUMNS": "60", "TERM": "xterm"})
+    process = subprocess.Popen(
+        [sys.executable, "-c", SPAWN, sys.executable, "-m", "regrant", *arguments],
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        env={**cli.environ, "COLUMNS": "60", "TERM": "xterm"},
+    )
+    assert process.stdin is not None
+    assert process.stdout is not None
     shown = b""
-    with contextlib.suppress(OSError):  # a terminal that everybody has left
-        while chunk := os.read(leader, 65_536):
-            shown += chunk
-            if answer and after.encode() in shown:
-                os.write(leader, answer.encode())
-                answer = ""
-    os.close(leader)
-    return os.waitstatus_to_exitcode(os.waitpid(process, 0)[1]), shown.decode()
+    while chunk := os.read(process.stdout.fileno(), 65_536):
+        shown += chunk
+        if answer and after.encode() in shown:
+            os.write(process.stdin.fileno(), answer.encode())
+            answer = ""
+    process.stdin.close()
+    process.stdout.close()
+    return process.wait(30), shown.decode()
 
 
 def test_removing_on_a_terminal_asks_first(cli: CommandLine) -> None:
