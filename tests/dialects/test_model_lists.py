@@ -2,6 +2,7 @@
 
 import json
 
+from anthropic.types import ModelInfo as AnthropicModel
 from google.genai import types
 from openai.types import Model
 
@@ -60,7 +61,11 @@ def test_anthropic_lists_display_names_and_the_ends_of_the_page() -> None:
         "id": "gemini-3.8-flash",
         "display_name": "Gemini 3.8 Flash",
         "created_at": "2026-09-21T14:13:20Z",
+        "lifecycle": "active",
+        "max_input_tokens": FLASH.input_token_limit,
+        "max_tokens": FLASH.output_token_limit,
     }
+    AnthropicModel.model_validate_json(anthropic.encode_model(BARE))
     assert json.loads(anthropic.encode_model(BARE))["display_name"] == "my-alias"
 
 
