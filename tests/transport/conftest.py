@@ -8,6 +8,8 @@ from collections.abc import Callable, Mapping
 import pytest
 import uvloop
 
+pytest.register_assert_rewrite("tests.transport.transport_contract")
+
 
 def pytest_asyncio_loop_factories(
     config: pytest.Config, item: pytest.Item
