@@ -104,7 +104,11 @@ def test_images_come_inline_by_url_and_as_data_url() -> None:
     wrapped = {"type": "image", "source": {"type": "url", "url": f"data:image/png;base64,{PNG}"}}
     assert decode(user(inline, linked, wrapped)).turns[0].parts == (
         Media(mime="image/png", data=PNG),
-        Media(mime="image/webp", uri="https://x.example/a.webp?b=1"),
+        Media(
+            mime="image/webp",
+            uri="https://x.example/a.webp?b=1",
+            where="messages[0].content[1].source.url",
+        ),
         Media(mime="image/png", data=PNG),
     )
 
@@ -127,7 +131,11 @@ def test_documents_come_as_pdf_text_pieces_and_url() -> None:
         Media(mime="application/pdf", data="JVBERi0=", name="T"),
         Text(text="C\nD"),
         Text(text="P"),
-        Media(mime="application/pdf", uri="https://x.example/paper"),
+        Media(
+            mime="application/pdf",
+            uri="https://x.example/paper",
+            where="messages[0].content[3].source.url",
+        ),
     )
 
 

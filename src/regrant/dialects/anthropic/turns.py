@@ -236,7 +236,7 @@ def _decode_url(url: str, where: str, *, mime: str, name: str | None = None) -> 
     if is_data_url(url):
         return decode_data_url(url, where, name)
     if url[:8].lower().startswith(("http://", "https://", "gs://")):
-        return Media(mime=mime, uri=url, name=name)
+        return Media(mime=mime, uri=url, name=name, where=where)
     raise DialectError(f"{where} must be an https or a data URL.", param=where)
 
 
