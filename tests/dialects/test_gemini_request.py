@@ -459,3 +459,18 @@ def test_a_tool_schema_is_sent_byte_for_byte_and_an_empty_one_not_at_all() -> No
     body = gemini.encode_request(ask(tools=tools), model=NEW).body
     assert b'"parametersJsonSchema":' + schema in body
     assert body.count(b"parametersJsonSchema") == 1
+
+
+def test_more_answers_at_once_than_gemini_writes_are_refused() -> None:
+    assert encode(msgspec.structs.replace(ask(user("hi")), n=8))["generationConfig"] == {"candidateCount": 8}
+    with pytest.raises(DialectError, match="8 answers") as caught:
+        encode(msgspec.structs.replace(ask(user("hi")), n=9))
+    assert caught.value.param == "n"
+
+
+@pytest.mark.parametrize("model", ["gemini-3.1-flash-image", "gemini-2.5-flash-image"])
+def test_models_that_draw_are_not_told_how_hard_to_think(model: str) -> None:
+    quiet = gemini.encode_request(ask(user("hi"), reasoning=Reasoning(effort=Effort.NONE)), model=model)
+    asked = gemini.encode_request(ask(user("hi"), reasoning=Reasoning(effort=Effort.HIGH)), model=model)
+    assert b"thinkingConfig" not in quiet.body + asked.body
+    assert (quiet.dropped, asked.dropped) == ((), ("reasoning",))

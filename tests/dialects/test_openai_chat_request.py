@@ -325,6 +325,8 @@ def test_content_that_cannot_be_held_is_refused_with_its_path(part: Any, param: 
         ({"tools": [{"type": "web_search"}]}, "tools[0]"),
         ({"temperature": "hot"}, "temperature"),
         ({"n": 0}, "n"),
+        ({"modalities": ["text", "audio"], "audio": {"voice": "alloy", "format": "wav"}}, "modalities"),
+        ({"messages": [*HI, {"role": "assistant", "audio": {"id": "a1"}}]}, "messages[1].audio"),
         ({"reasoning_effort": "frantic"}, "reasoning_effort"),
         ({"response_format": {"type": "json_schema"}}, "response_format.json_schema"),
     ],
@@ -341,6 +343,38 @@ def test_a_wrong_field_is_named_by_its_path(fields: Any, param: Any) -> None:
 def test_a_body_that_is_no_json_object_is_refused(body: Any) -> None:
     with pytest.raises(DialectError):
         openai_chat.decode_request(body)
+
+
+@pytest.mark.parametrize(
+    ("fields", "limit", "effort"),
+    [
+        ({"max_completion_tokens": 4096}, 4096, None),
+        ({"max_completion_tokens": 4095}, 4095, Effort.NONE),
+        ({"max_tokens": 100}, 100, Effort.NONE),
+        ({"max_tokens": 100, "reasoning_effort": "low"}, 1124, Effort.LOW),
+        ({"max_tokens": 100, "reasoning_effort": "high"}, 24_676, Effort.HIGH),
+        ({"max_tokens": 60_000, "reasoning_effort": "high"}, 65_536, Effort.HIGH),
+        ({"max_tokens": 70_000, "reasoning_effort": "high"}, 70_000, Effort.HIGH),
+        ({"max_tokens": 100, "reasoning_effort": "none"}, 100, Effort.NONE),
+        ({"max_completion_tokens": 100, "reasoning_effort": "high"}, 100, Effort.HIGH),
+    ],
+)
+def test_gotcha_9_thoughts_leave_room_for_the_answer(fields: Any, limit: int, effort: Effort | None) -> None:
+    request = decode(**fields)
+    assert request.generation.max_tokens == limit
+    assert (request.reasoning.effort if request.reasoning else None) is effort
+
+
+def test_gotcha_9_a_budget_of_thoughts_comes_on_top_of_the_visible_tokens() -> None:
+    google = {"google": {"thinking_config": {"thinking_budget": 500}}}
+    assert decode(max_tokens=100, extra_body=google).generation.max_tokens == 600
+    free = {"google": {"thinking_config": {"thinking_budget": -1}}}
+    assert decode(max_tokens=100, extra_body=free).generation.max_tokens == 100
+
+
+def test_the_key_of_the_prompt_cache_names_the_conversation() -> None:
+    request = decode(prompt_cache_key="chat-7")
+    assert (request.conversation, request.dropped) == ("chat-7", ())
 
 
 def test_fields_without_a_meaning_are_ignored_and_recorded() -> None:

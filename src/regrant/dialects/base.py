@@ -16,6 +16,9 @@ from regrant.messages.model import Effort, Reply, Request, ToolCall
 from regrant.messages.problem import Problem, ProblemKind
 from regrant.messages.stream import Event
 
+ROOM_TO_THINK = 4096
+"""Tokens of an answer, below which a model that thinks by itself might leave no room for the answer."""
+
 JSON = b"application/json"
 SSE = b"text/event-stream"
 

@@ -11,12 +11,10 @@ import msgspec
 from regrant.dialects.anthropic import wire
 from regrant.dialects.anthropic.tools import Toolbox, says
 from regrant.dialects.anthropic.turns import Conversation
+from regrant.dialects.base import ROOM_TO_THINK
 from regrant.dialects.decoding import decode_body
 from regrant.errors import DialectError
 from regrant.messages.model import Effort, Generation, OutputFormat, Reasoning, Request
-
-ROOM_TO_THINK = 4096
-"""Tokens of an answer, below which a model that thinks by itself might leave no room for the answer."""
 
 _KNOWN_FIELDS = msgspec.json.Decoder(wire.KnownMessagesRequest)
 _ANY_FIELDS = msgspec.json.Decoder(wire.MessagesRequest)

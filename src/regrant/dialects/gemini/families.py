@@ -22,6 +22,8 @@ class Family:
     version: tuple[int, int]
     lite: bool
     pro: bool
+    draws: bool = False
+    """It answers with pictures."""
 
     @property
     def needs_signatures(self) -> bool:
@@ -34,7 +36,8 @@ class Family:
 
     @property
     def thinks(self) -> bool:
-        return self.version >= (2, 5)
+        """How hard it thinks can be set."""
+        return self.version >= (2, 5) and not self.draws
 
     @property
     def json_with_tools(self) -> bool:
@@ -91,4 +94,4 @@ def family_of(model: str) -> Family:
     name = model.rpartition("/")[2].lower()
     match = _VERSION.match(name)
     version = (int(match[1]), int(match[2] or 0)) if match else _NEWEST
-    return Family(version=version, lite="lite" in name, pro="-pro" in name)
+    return Family(version=version, lite="lite" in name, pro="-pro" in name, draws="-image" in name)

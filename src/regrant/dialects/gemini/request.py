@@ -13,8 +13,10 @@ from regrant.dialects.gemini import wire
 from regrant.dialects.gemini.contents import encode_contents, tool_names_of
 from regrant.dialects.gemini.families import Family, family_of
 from regrant.dialects.gemini.names import ToolNames
+from regrant.errors import DialectError
 from regrant.messages.model import (
     BuiltinTool,
+    Effort,
     Generation,
     Part,
     Reasoning,
@@ -28,6 +30,7 @@ from regrant.messages.model import (
 )
 
 _MODES = {"auto": "AUTO", "none": "NONE", "required": "ANY"}
+MAX_CANDIDATES = 8
 _MAX_STOPS = 5
 _MAX_LOGPROBS = 20
 _ENCODER = msgspec.json.Encoder()
@@ -38,6 +41,10 @@ def encode_request(
     request: Request, *, model: str, signatures: Signatures = own_signature
 ) -> UpstreamRequest:
     """The body that asks `model` (Google's own name). Raises: DialectError, naming the part."""
+    if request.n > MAX_CANDIDATES:
+        raise DialectError(
+            f"Gemini writes {MAX_CANDIDATES} answers at once at most; {request.n} are asked for.", param="n"
+        )
     family = family_of(model)
     names = ToolNames(tool_names_of(request))
     contents, dropped = encode_contents(request, names=names, family=family, signatures=signatures)
@@ -188,7 +195,8 @@ class _Config:
         if asked is None:
             return None
         if not self._family.thinks:
-            self.dropped.append("reasoning")
+            if asked.effort is not Effort.NONE:
+                self.dropped.append("reasoning")
             return None
         config = wire.ThinkingConfig(include_thoughts=True if asked.summaries else None)
         if asked.budget_tokens is not None and not (self._family.thinks_by_level and asked.effort):

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import msgspec
 
+from regrant.dialects.base import ROOM_TO_THINK
 from regrant.dialects.decoding import decode_body
 from regrant.dialects.openai_chat import wire
 from regrant.dialects.openai_chat.turns import decode_turns
@@ -28,6 +29,11 @@ FREEFORM_SCHEMA = msgspec.Raw(
 )
 """What a tool for plain text looks like to a model that calls tools with JSON only."""
 
+_THOUGHTS = {Effort.NONE: 0, Effort.MINIMAL: 512, Effort.LOW: 1024, Effort.MEDIUM: 8192}
+_MOST_THOUGHTS = 24_576
+"""Tokens that thinking at each effort may take, as Google's own OpenAI endpoint has it; the others take the most."""
+
+_MOST_TOKENS = 65_536  # no Gemini model writes more
 _KNOWN_FIELDS = msgspec.json.Decoder(wire.KnownChatRequest)
 _ANY_FIELDS = msgspec.json.Decoder(wire.ChatRequest)
 _FIELD_NAMES = msgspec.json.Decoder(dict[str, msgspec.Raw])
@@ -42,8 +48,13 @@ def decode_request(body: bytes) -> Request:
         raise DialectError("`n` must be at least 1.", param="n")
     if not chat.messages:
         raise DialectError("`messages` must not be empty.", param="messages")
+    if "audio" in (chat.modalities or ()):
+        raise DialectError(
+            "`modalities` asks for sound, which Gemini does not answer a chat with.", param="modalities"
+        )
     system, turns = decode_turns(chat.messages)
     tools = _decode_tools(chat)
+    reasoning = _decode_reasoning(chat)
     return Request(
         model=chat.model,
         system=system,
@@ -51,12 +62,13 @@ def decode_request(body: bytes) -> Request:
         tools=tools,
         builtin_tools=(BuiltinTool.WEB_SEARCH,) if _says(chat.web_search_options) else (),
         tool_choice=_decode_tool_choice(chat, tools),
-        generation=_decode_generation(chat),
+        generation=_decode_generation(chat, reasoning),
         output=_decode_format(chat.response_format),
-        reasoning=_decode_reasoning(chat),
+        reasoning=reasoning or _leave_room(chat),
         modalities=tuple(chat.modalities or ()),
         n=chat.n or 1,
         stream=bool(chat.stream),
+        conversation=chat.prompt_cache_key or "",
         include_usage=bool(chat.stream_options and chat.stream_options.include_usage),
         dropped=(*(name for name in wire.WITHOUT_MEANING if _says(getattr(chat, name))), *unknown),
     )
@@ -138,10 +150,10 @@ def _name_of(reference: wire.ToolReference | wire.ToolChoice, where: str) -> str
     return named.name
 
 
-def _decode_generation(chat: wire.ChatRequest) -> Generation:
+def _decode_generation(chat: wire.ChatRequest, reasoning: Reasoning | None) -> Generation:
     stop = (chat.stop,) if isinstance(chat.stop, str) else tuple(chat.stop or ())
     return Generation(
-        max_tokens=chat.max_completion_tokens if chat.max_completion_tokens is not None else chat.max_tokens,
+        max_tokens=_limit_of(chat, reasoning),
         temperature=chat.temperature,
         top_p=chat.top_p,
         top_k=chat.top_k,
@@ -152,6 +164,24 @@ def _decode_generation(chat: wire.ChatRequest) -> Generation:
         logprobs=bool(chat.logprobs),
         top_logprobs=chat.top_logprobs,
     )
+
+
+def _limit_of(chat: wire.ChatRequest, reasoning: Reasoning | None) -> int | None:
+    """The most tokens to write, thoughts included. `max_completion_tokens` means that; the old `max_tokens` means the
+    visible ones, so that the thoughts that were asked for come on top.
+    """
+    if chat.max_completion_tokens is not None or chat.max_tokens is None or reasoning is None:
+        return chat.max_completion_tokens if chat.max_completion_tokens is not None else chat.max_tokens
+    thoughts = reasoning.budget_tokens
+    if thoughts is None:
+        thoughts = _THOUGHTS.get(reasoning.effort, _MOST_THOUGHTS) if reasoning.effort else 0
+    return max(chat.max_tokens, min(chat.max_tokens + max(thoughts, 0), _MOST_TOKENS))
+
+
+def _leave_room(chat: wire.ChatRequest) -> Reasoning | None:
+    """A short answer of a model that was not asked to think must not be used up by thoughts."""
+    limit = _limit_of(chat, None)
+    return Reasoning(effort=Effort.NONE) if limit is not None and limit < ROOM_TO_THINK else None
 
 
 def _decode_format(asked: wire.ResponseFormat | None) -> OutputFormat | None:

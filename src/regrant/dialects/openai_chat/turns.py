@@ -57,6 +57,10 @@ class _Reader:
         self.turns.append(Turn(role="user", parts=(ToolResult(call_id=call_id, content=parts),)))
 
     def _decode_assistant(self, message: wire.AssistantMessage, where: str) -> tuple[Part, ...]:
+        if bytes(message.audio) not in {b"", b"null"}:
+            raise DialectError(
+                f"{where}.audio refers to a sound that is not stored here.", param=f"{where}.audio"
+            )
         parts = list(_decode_content(message.content, where))
         if message.refusal:
             parts.append(Text(text=message.refusal))

@@ -101,6 +101,7 @@ class AssistantMessage(Wire, tag="assistant", tag_field="role"):
     refusal: str | None = None
     tool_calls: list[ToolCall] | None = None
     function_call: FunctionCall | None = None
+    audio: Raw = ABSENT
 
 
 class ToolMessage(Wire, tag="tool", tag_field="role"):
@@ -216,14 +217,16 @@ class ChatRequest(Wire):
     reasoning_effort: str | None = None
     modalities: list[Literal["text", "audio", "image"]] | None = None
     web_search_options: Raw = ABSENT
+    prompt_cache_key: str | None = None
     stream: bool | None = None
     stream_options: StreamOptions | None = None
     extra_body: ExtraBody | None = None
     audio: Raw = ABSENT
     logit_bias: Raw = ABSENT
     metadata: Raw = ABSENT
+    moderation: Raw = ABSENT
     prediction: Raw = ABSENT
-    prompt_cache_key: Raw = ABSENT
+    prompt_cache_options: Raw = ABSENT
     prompt_cache_retention: Raw = ABSENT
     safety_identifier: Raw = ABSENT
     service_tier: Raw = ABSENT
@@ -236,8 +239,9 @@ WITHOUT_MEANING = (
     "audio",
     "logit_bias",
     "metadata",
+    "moderation",
     "prediction",
-    "prompt_cache_key",
+    "prompt_cache_options",
     "prompt_cache_retention",
     "safety_identifier",
     "service_tier",
