@@ -197,7 +197,7 @@ def regrant(
 class Gateway:
     """`regrant serve` as a process. Use it as a context manager: on leaving it is stopped and must end with 0.
 
-    `settings` are REGRANT_ variables without the prefix; `user` runs it as that uid instead of our own.
+    `settings` are REGRANT_ variables without the prefix; `prefix` is a command that runs it, such as `as_nobody`.
     """
 
     def __init__(
@@ -205,13 +205,13 @@ class Gateway:
         data_dir: Path,
         sandbox_url: str,
         *arguments: str,
-        user: int | None = None,
+        prefix: Sequence[str] = (),
         port: int = 0,
         **settings: str,
     ) -> None:
         self.data_dir = data_dir
         self._stderr_path = data_dir.parent / f"{data_dir.name}-stderr-{time.monotonic_ns()}.txt"
-        command = [sys.executable, "-m", "regrant", "serve", "--port", str(port)]
+        command = [*prefix, sys.executable, "-m", "regrant", "serve", "--port", str(port)]
         with self._stderr_path.open("wb") as stderr:
             self.process = subprocess.Popen(
                 [*command, "--data-dir", str(data_dir), *arguments],
@@ -219,9 +219,6 @@ class Gateway:
                 stderr=stderr,
                 text=True,
                 env=environment(sandbox_url, **settings),
-                user=user,
-                group=user,
-                extra_groups=None if user is None else [],
             )
         self.url = self._ready_url()
 
