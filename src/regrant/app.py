@@ -11,6 +11,7 @@ import functools
 import os
 import zoneinfo
 from collections.abc import Awaitable, Callable, Mapping
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -25,21 +26,23 @@ from regrant.accounts.signin import SignIns
 from regrant.accounts.store import AccountStore
 from regrant.admin.token import ensure_token
 from regrant.clock import Clock, SystemClock
-from regrant.errors import SettingsError
 from regrant.dialects import anthropic, openai_chat
+from regrant.dialects.base import ServerDialect
+from regrant.errors import SettingsError
 from regrant.gateway.calls import Calls
 from regrant.gateway.chat import ChatService
-from regrant.gateway.key_file import KeyFile, KeysError
 from regrant.gateway.counting import CountService
+from regrant.gateway.key_file import KeyFile, KeysError
 from regrant.gateway.keys import KeyRing, ring_of
 from regrant.gateway.offer import Offer
+from regrant.gateway.pictures import Pictures
 from regrant.gateway.pipeline import Pipeline
 from regrant.gateway.relay import GeminiRelay
-from regrant.gateway.server import Gateway
-from regrant.oauth.client import GoogleOAuth
 from regrant.gateway.routes import Action
-from regrant.oauth.google import OAuthClient
+from regrant.gateway.server import Gateway
 from regrant.gateway.signatures import SignatureStore
+from regrant.oauth.client import GoogleOAuth
+from regrant.oauth.google import OAuthClient
 from regrant.pool.members import Members
 from regrant.pool.pool import Pool
 from regrant.pool.selector import STRATEGIES
@@ -47,6 +50,7 @@ from regrant.pool.sharing import SharedCooldowns
 from regrant.settings import Loaded, Settings, load, restart_needed
 from regrant.state import StateDatabase
 from regrant.traffic.exchange import Exchange
+from regrant.transport.addresses import is_public
 from regrant.transport.client import HttpClient
 from regrant.transport.model import Transport
 
@@ -67,10 +71,11 @@ class LiveSettings:
         self.loaded: Loaded = load(data_dir, self._flags, self.environ)
         self.at_start = self.loaded.settings
         """What host, port and workers stay as until a restart."""
+        self._in_force = self.loaded.settings
         self._seen = self._signature()
 
     def __call__(self) -> Settings:
-        return self.loaded.settings
+        return self._in_force
 
     def changed(self) -> bool:
         return self._signature() != self._seen
@@ -80,7 +85,11 @@ class LiveSettings:
         self._seen = self._signature()
         old = self.loaded.settings
         self.loaded = load(self.data_dir, self._flags, self.environ)
-        return restart_needed(old, self.loaded.settings)
+        new, bound = self.loaded.settings, self.at_start.server
+        # auth_mode auto goes by the address that is listened on, not by one that a restart will bring.
+        server = replace(new.server, host=bound.host, port=bound.port, workers=bound.workers)
+        self._in_force = replace(new, server=server)
+        return restart_needed(old, new)
 
     def _signature(self) -> tuple[int, int, int] | None:
         try:
@@ -138,18 +147,25 @@ class App:
             limits=lambda: settings().pool,
             quota_zone=lambda: _zone(settings().quota.timezone),
         )
+        self.signatures = SignatureStore(self.state, clock)
         calls = Calls(self.keeper, settings)
         self.offer = Offer(self.pipeline, calls, settings=settings, clock=clock)
+        pictures = Pictures(self._reach_out, wanted=lambda: settings().models.fetch_images)
+
+        def chat(dialect: ServerDialect) -> ChatService:
+            return ChatService(
+                dialect, self.pipeline, calls, self.offer, signatures=self.signatures, pictures=pictures
+            )
+
         self.gateway = Gateway(
             {
-                Action.CHAT: ChatService(openai_chat, self.pipeline, calls, self.offer, self.signatures),
-                Action.MESSAGES: ChatService(anthropic, self.pipeline, calls, self.offer, self.signatures),
+                Action.CHAT: chat(openai_chat),
+                Action.MESSAGES: chat(anthropic),
                 Action.COUNT_TOKENS: CountService(anthropic, self.pipeline, calls, self.offer),
                 Action.GEMINI: GeminiRelay(self.pipeline, calls, self.offer),
             },
             self.offer,
             self,
-        self.signatures = SignatureStore(self.state, clock)
             settings=settings,
             keys=lambda: self.keys,
             on_exchange=self._tell_exchange,
@@ -175,6 +191,8 @@ class App:
         self.keeper.listen(self.members)
         self.keeper.listen(self.incidents)
         self.keeper.spawn(self.shared_cooldowns.follow(self.pool), "follow cool-downs")
+        await self.signatures.take_in()
+        self.keeper.spawn(self.signatures.follow(), "follow thought signatures")
         self.keeper.spawn(self._follow_files(), "follow settings and keys")
 
     def begin_close(self) -> None:
@@ -182,8 +200,6 @@ class App:
         for listener in self.closing_listeners:
             listener()
 
-        await self.signatures.take_in()
-        self.keeper.spawn(self.signatures.follow(), "follow thought signatures")
     async def close(self) -> None:
         """End: refreshes in flight are waited for, everything is written."""
         self.begin_close()
@@ -246,6 +262,17 @@ class App:
     def oauth_clients(self) -> dict[str, OAuthClient]:
         configured = self.settings().google.oauth_clients().values()
         return {one.client_id: OAuthClient(one.client_id, one.client_secret, one.name) for one in configured}
+
+    def _reach_out(self) -> Transport:
+        """A client for addresses that strangers name: the public internet and nothing else."""
+        network = self.settings().network
+        return HttpClient(
+            ca_file=network.ca_file,
+            proxy=network.proxy.reveal(),
+            environment=self.settings.environ,
+            user_agent=f"regrant/{__version__}",
+            admits=is_public,
+        )
 
     def _defaults(self) -> Defaults:
         google = self.settings().google

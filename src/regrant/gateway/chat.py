@@ -12,6 +12,7 @@ from regrant.gateway.inbound import Inbound
 from regrant.gateway.keepalive import KeepAlive
 from regrant.gateway.offer import Offer
 from regrant.gateway.passport import Passport
+from regrant.gateway.pictures import Pictures
 from regrant.gateway.pipeline import Answer, Ask, Pipeline, Refusal
 from regrant.gateway.reading import Stream, Whole, read_next
 from regrant.gateway.signatures import SignatureStore
@@ -32,13 +33,16 @@ class ChatService:
         pipeline: Pipeline,
         calls: Calls,
         offer: Offer,
+        *,
         signatures: SignatureStore,
+        pictures: Pictures,
     ) -> None:
         self._dialect = dialect
         self._pipeline = pipeline
         self._calls = calls
         self._offer = offer
         self._signatures = signatures
+        self._pictures = pictures
 
     async def serve(self, inbound: Inbound) -> None:
         """Answer one request. Raises DialectError for one that cannot be understood or expressed."""
@@ -50,6 +54,7 @@ class ChatService:
             await answering.fail(dialect.encode_problem(unknown_model(request.model)))
             return
         exchange.served_model = routed.model
+        request = await self._pictures.embed(request)
         passport = Passport(request, model=routed.model, store=self._signatures, client=inbound.client_id)
         exchange.dropped = (*request.dropped, *passport.encoded.dropped)
         outcome = await self._pipeline.open(self._ask(inbound, request, routed.model, passport), exchange)
