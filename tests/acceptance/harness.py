@@ -27,10 +27,10 @@ from tests.sandbox_client import CLIENT_ID, CLIENT_SECRET, MintedGrant
 
 T = TypeVar("T")
 
-START_S = 30.0
-STOP_S = 40.0
-COMMAND_S = 60.0
-WAIT_S = 10.0
+START_S = 60.0
+STOP_S = 60.0
+COMMAND_S = 90.0
+WAIT_S = 20.0
 MODEL = "gemini-3.5-flash-lite"
 Json = dict[str, Any]
 People = Callable[..., dict[str, MintedGrant]]
@@ -61,7 +61,7 @@ def http_call(
     body: Any = None,
     headers: Mapping[str, str] | None = None,
     *,
-    timeout_s: float = 30.0,
+    timeout_s: float = 60.0,
 ) -> Answer:
     """One request on a connection of its own. `body`: bytes as they are, else encoded as JSON."""
     parts = urlsplit(url)
@@ -304,7 +304,7 @@ class Gateway:
     ) -> Iterator[tuple[http.client.HTTPConnection, http.client.HTTPResponse]]:
         """A request whose answer is read bit by bit; leaving closes the connection, read to the end or not."""
         parts = urlsplit(self.url)
-        connection = http.client.HTTPConnection(parts.hostname or "", parts.port, timeout=30)
+        connection = http.client.HTTPConnection(parts.hostname or "", parts.port, timeout=60)
         with contextlib.closing(connection):
             connection.request("POST", path, json.dumps(body), {"content-type": "application/json"})
             yield connection, connection.getresponse()
