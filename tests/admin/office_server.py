@@ -99,7 +99,7 @@ class OfficeServer:
             self.app = build(LiveSettings(self.folder, self.flags, self.environ))
             self.app.address = self.url
             await self.app.start()
-            config = uvicorn.Config(self.app, lifespan="off", log_config=None, timeout_graceful_shutdown=5)
+            config = uvicorn.Config(self.app, lifespan="off", log_config=None, timeout_graceful_shutdown=60)
             self._server = uvicorn.Server(config)
             self._server.install_signal_handlers = lambda: None  # type: ignore[attr-defined]  # older uvicorn
             serving = asyncio.ensure_future(self._server.serve([self._listener]))

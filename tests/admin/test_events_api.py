@@ -4,10 +4,14 @@ from __future__ import annotations
 
 import http.client
 import json
+import signal
+import subprocess
+import sys
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -91,9 +95,31 @@ def test_stream_ends_when_the_process_ends_and_does_not_hold_it_up(office: Offic
         assert reader.ended.wait(10)
 
 
+def test_served_process_ends_at_once_although_a_stream_is_open(tmp_path: Path) -> None:
+    command = [sys.executable, "-m", "regrant", "serve", "--port", "0", "--data-dir", str(tmp_path)]
+    with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True) as process:
+        try:
+            assert process.stdout is not None
+            url = process.stdout.readline().removeprefix("Regrant is ready: ").strip()
+            token = (tmp_path / "admin.token").read_text().strip()
+            connection = http.client.HTTPConnection(url.removeprefix("http://"), timeout=10)
+            connection.request("GET", "/api/events", headers={"authorization": f"Bearer {token}"})
+            answer = connection.getresponse()
+            assert answer.readline() == b"event: hello\n"
+            process.send_signal(signal.SIGTERM)
+            while answer.readline():
+                pass
+            assert process.wait(timeout=10) == 0  # draining would take 30 seconds if the stream did not end
+            connection.close()
+        finally:
+            process.kill()
+
+
 def test_reader_that_leaves_is_forgotten(office: OfficeServer, sandbox: SandboxControl) -> None:
     with listening(office):
-        pass
+        hub = office.app.closing_listeners[0].__self__  # type: ignore[attr-defined]  # a bound method
+        assert hub.listened_to
+    until(lambda: not hub.listened_to)
     office.add(sandbox.grant("ann@example.com").refresh_token)
     with listening(office) as reader:
         office.add(sandbox.grant("bob@example.com").refresh_token)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from concurrent.futures import ThreadPoolExecutor, as_completed
 from pathlib import Path
 from urllib.parse import parse_qs, urlsplit
 
@@ -93,6 +94,23 @@ def test_pasted_address_completes_and_counts_once(office: OfficeServer, sandbox:
     assert done.json["account"]["email"] == "ann@example.com"
     again = office.call("POST", "/api/oauth/complete", body)
     assert (again.status, again.error["code"]) == (409, "flow_finished")
+
+
+def test_sign_in_is_pending_while_google_is_asked_and_counts_once(
+    office: OfficeServer, sandbox: SandboxControl
+) -> None:
+    sandbox.person("ann@example.com")
+    sandbox.script("slow", endpoint="token", seconds=1.5)
+    started = office.call("POST", "/api/oauth/start", {"redirect": "paste"}).json
+    body = {"flow": started["flow"], "url": office.sign_in_at(started["authorize_url"])}
+    since = sandbox.last_seq()
+    with ThreadPoolExecutor(2) as pool:
+        both = [pool.submit(office.call, "POST", "/api/oauth/complete", body) for _ in range(2)]
+        refused = next(as_completed(both, timeout=30)).result()
+        assert (refused.status, refused.error["code"]) == (409, "flow_finished")
+        assert office.call("GET", f"/api/oauth/{started['flow']}").json == {"status": "pending"}
+        assert sorted(one.result(30).status for one in both) == [201, 409]
+    assert len(sandbox.journal(since=since, endpoint="token")) == 1
 
 
 def test_address_of_another_sign_in_leaves_the_flow_pending(
