@@ -52,6 +52,7 @@ class Chat:
         self._gateway = gateway
 
     def _go_on(self) -> str:
+        message: Any
         with openai.OpenAI(
             base_url=f"{self._gateway.url}/v1", api_key="unused", max_retries=0, timeout=30
         ) as client:
@@ -72,7 +73,6 @@ class Chat:
                     "function": {"name": call.function.name, "arguments": call.function.arguments},
                 }
                 for call in message.tool_calls
-                if call.type == "function"
             ]
         self.messages.append(kept)
         return message.content or ""
