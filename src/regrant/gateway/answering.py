@@ -5,6 +5,8 @@ ASGI only; what is written is decided by the callers.
 
 from __future__ import annotations
 
+import asyncio
+import contextlib
 from collections.abc import Awaitable, Callable, Iterable
 from typing import Any
 
@@ -12,9 +14,20 @@ from regrant.dialects.base import ProblemAnswer
 from regrant.traffic.exchange import Exchange
 
 Send = Callable[[Any], Awaitable[None]]
+Receive = Callable[[], Awaitable[Any]]
 Fields = Iterable[tuple[bytes, bytes]]
 
 JSON = (b"content-type", b"application/json")
+
+
+LINGER_S = 5.0  # how long a client that is turned away may go on sending
+
+_CONTROLS = dict.fromkeys((*range(32), 127), "?")
+
+
+def _field_value(text: str) -> bytes:
+    """`text` as a header may hold it: a client's model name comes here with whatever is in it."""
+    return text[:200].translate(_CONTROLS).encode("latin-1", "replace")
 
 
 class ConnectionAborted(Exception):  # raised to make the server drop the connection
@@ -39,6 +52,7 @@ class Answering:
         self.extra = tuple(extra)
         self.committed = False
         self._bodiless = bodiless
+        self._id_header = id_header
 
     async def start(self, status: int, headers: Fields) -> None:
         """Send the head; the body follows with `write`."""
@@ -47,12 +61,13 @@ class Answering:
         self.committed = True
         fields = [
             *headers,
-        self._id_header = id_header
             (b"x-request-id", exchange.id.encode()),
-            (b"x-regrant-model", exchange.served_model.encode("latin-1", "replace")),
+            (b"x-regrant-model", _field_value(exchange.served_model)),
             (b"x-regrant-attempts", b"%d" % len(exchange.attempts)),
             *self.extra,
         ]
+        if self._id_header:
+            fields.append((self._id_header, exchange.id.encode()))
         await self._send({"type": "http.response.start", "status": status, "headers": fields})
 
     async def write(self, data: bytes) -> None:
@@ -61,8 +76,6 @@ class Answering:
 
     async def end(self, data: bytes = b"") -> None:
         await self._send({"type": "http.response.body", "body": data, "more_body": False})
-        if self._id_header:
-            fields.append((self._id_header, exchange.id.encode()))
 
     async def whole(self, status: int, headers: Fields, body: bytes) -> None:
         """An answer in one piece."""
@@ -73,9 +86,24 @@ class Answering:
     async def json(self, status: int, body: bytes) -> None:
         await self.whole(status, (JSON,), body)
 
-    async def fail(self, problem: ProblemAnswer, *, close: bool = False) -> None:
+    async def fail(self, problem: ProblemAnswer) -> None:
         """A problem as the whole answer. After the commit point there is only the way out of dropping the connection."""
         if self.committed:
             raise ConnectionAborted
-        headers = (*problem.headers, (b"connection", b"close")) if close else problem.headers
-        await self.whole(problem.status, headers, problem.body)
+        await self.whole(problem.status, problem.headers, problem.body)
+
+    async def turn_away(self, problem: ProblemAnswer, receive: Receive) -> None:
+        """A problem told before the request was read, after which the connection ends.
+
+        What the client still sends is dropped for a while first: closing over unread bytes would reset the connection,
+        and the client would never see the answer.
+        """
+        length = (b"content-length", b"%d" % len(problem.body))
+        await self.start(problem.status, (*problem.headers, length, (b"connection", b"close")))
+        if not self._bodiless:
+            await self.write(problem.body)
+        with contextlib.suppress(TimeoutError):
+            async with asyncio.timeout(LINGER_S):
+                while (await receive()).get("more_body", False):
+                    pass
+        await self.end()

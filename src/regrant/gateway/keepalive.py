@@ -40,3 +40,5 @@ class KeepAlive:
     def __exit__(self, *_: object) -> None:
         if self._timer is not None:
             self._timer.cancel()
+        if self._sending is not None:
+            self._sending.cancel()  # what follows must not be overtaken by a pulse that waits for a slow client

@@ -63,9 +63,17 @@ def rename_models(body: bytes, model: str) -> bytes:
     """The body with the model's name replaced where Google wants it repeated; otherwise untouched, byte for byte.
 
     `batchEmbedContents` and `countTokens` name the model inside, and it must be that of the address.
+    Raises DialectError where such a part has the wrong type.
     """
     if b'"model"' not in body:
         return body
+    try:
+        return _rename(body, model)
+    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
+        raise DialectError(f"The model cannot be named inside the request body: {error}") from error
+
+
+def _rename(body: bytes, model: str) -> bytes:
     document = msgspec.json.decode(body, type=dict[str, msgspec.Raw])
     changed = False
     if "model" in document:

@@ -9,6 +9,8 @@ from __future__ import annotations
 from collections.abc import AsyncIterator, Callable, Mapping
 from typing import Protocol, TypeAlias
 
+import msgspec
+
 from regrant.dialects import gemini
 from regrant.dialects.gemini import GeminiStreamScanner, StreamForm
 from regrant.messages.model import ToolCall
@@ -43,15 +45,16 @@ class Relay:
         self.scanner = GeminiStreamScanner(form)
         self.held: list[bytes] = []
         self._generates = generates
-        self._ended = False
+        self._garbled: bytes | None = None
+        """A whole body that is no JSON object: some portal's or proxy's, never Google's."""
 
     @property
     def ready(self) -> bool:
-        return self.scanner.started or self._ended
+        return self.scanner.started
 
     @property
     def failure(self) -> bytes | None:
-        return self.scanner.error
+        return self.scanner.error if self._garbled is None else self._garbled
 
     @property
     def incomplete(self) -> bool:
@@ -64,13 +67,24 @@ class Relay:
 
     def end(self) -> None:
         self.scanner.end()
-        self._ended = self.scanner.begun
+        if self.scanner.form == "json" and not _is_object(body := b"".join(self.held)):
+            self._garbled = body
 
     def take(self) -> bytes:
-        """What was held back until now."""
+        """What was held back until now, without the bracket that would make a broken array look complete."""
         held = b"".join(self.held)
         self.held.clear()
+        if self.scanner.closed and self.incomplete:
+            return held.rstrip().removesuffix(b"]")
         return held
+
+
+def _is_object(body: bytes) -> bool:
+    try:
+        msgspec.json.decode(body, type=dict[str, msgspec.Raw])
+    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
+        return False
+    return True
 
 
 class Stream:

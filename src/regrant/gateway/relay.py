@@ -113,6 +113,9 @@ async def _pump(answer: Answer, reading: Relay, answering: Answering, form: Stre
     with KeepAlive(answering, _COMMENT if form == "sse" else b"", idle=False) as pulse:
         while True:
             if data := reading.take():
+                pulse.idle = (
+                    False  # no comment while these bytes wait for a slow client: they may end in mid-event
+                )
                 await answering.write(data)
                 pulse.idle = _END_OF_EVENT.search(data[-4:]) is not None
                 pulse.touch()

@@ -20,7 +20,7 @@ from regrant.dialects import anthropic, gemini, openai_chat
 from regrant.dialects.base import ProblemDialect
 from regrant.errors import DialectError
 from regrant.gateway import guard
-from regrant.gateway.answering import Answering, ConnectionAborted, Send
+from regrant.gateway.answering import Answering, ConnectionAborted, Receive, Send
 from regrant.gateway.inbound import Inbound
 from regrant.gateway.keys import KeyRing, effective_mode
 from regrant.gateway.offer import Offer
@@ -31,7 +31,6 @@ from regrant.settings import Settings
 from regrant.traffic.exchange import Exchange
 
 Scope = MutableMapping[str, Any]
-Receive = Callable[[], Any]
 
 log = logs.get("gateway")
 
@@ -135,7 +134,7 @@ class Gateway:
             return
         admitted = self._admit(scope)
         if isinstance(admitted, Problem):
-            await self._tell(inbound, admitted, close=True)
+            await self._turn_away(inbound, admitted, receive)
             return
         if admitted.key is not None:
             inbound.client_id, inbound.exchange.key = admitted.key.id, admitted.key.name
@@ -162,7 +161,7 @@ class Gateway:
             inbound.body = await read_body(receive, inbound.headers, limit)
         except TooLarge:
             text = f"The request body is over {limit >> 20} MB (server.max_body_mb)."
-            await self._tell(inbound, Problem(ProblemKind.TOO_LARGE, text), close=True)
+            await self._turn_away(inbound, Problem(ProblemKind.TOO_LARGE, text), receive)
             return
         try:
             await until_client_leaves(service.serve(inbound), receive)
@@ -204,9 +203,13 @@ class Gateway:
         else:
             await answering.json(200, speaker.encode_model(found))
 
-    async def _tell(self, inbound: Inbound, problem: Problem, *, close: bool = False) -> None:
+    async def _tell(self, inbound: Inbound, problem: Problem) -> None:
         inbound.exchange.problem = problem.kind
-        await inbound.answering.fail(SPEAKERS[inbound.route.speech].encode_problem(problem), close=close)
+        await inbound.answering.fail(SPEAKERS[inbound.route.speech].encode_problem(problem))
+
+    async def _turn_away(self, inbound: Inbound, problem: Problem, receive: Receive) -> None:
+        inbound.exchange.problem = problem.kind
+        await inbound.answering.turn_away(SPEAKERS[inbound.route.speech].encode_problem(problem), receive)
 
 
 def _find_model(offered: Sequence[ModelInfo], name: str) -> ModelInfo | None:

@@ -67,6 +67,11 @@ class GeminiStreamScanner:
         return self.form != "array" or self._array.closed
 
     @property
+    def closed(self) -> bool:
+        """The bracket that closes the array has come; of the other forms nothing is said."""
+        return self._array.closed
+
+    @property
     def usage(self) -> Usage | None:
         """The last token counts seen, or None."""
         glimpse = _look(self._last_usage)
