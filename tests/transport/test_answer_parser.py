@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import gc
+
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -122,3 +124,17 @@ def test_end_without_a_proper_close_cuts_a_body_that_lasts_until_close() -> None
     parser.feed(b"HTTP/1.1 200 OK\r\n\r\nhello")
     with pytest.raises(TransportError):
         parser.feed_end(proper=False)
+
+
+def test_finished_answer_is_freed_without_the_garbage_collector() -> None:
+    gc.collect()
+    gc.disable()
+    try:
+        for data, _, _ in GOOD.values():
+            parser = AnswerParser()
+            parser.feed(data)
+            parser.feed_end(proper=True)
+        del parser
+        assert gc.collect() == 0
+    finally:
+        gc.enable()

@@ -425,6 +425,16 @@ async def test_body_over_the_limit_is_refused_and_its_connection_closed() -> Non
             await until(closed.is_set)
 
 
+async def test_complete_body_over_the_limit_is_refused_too_and_one_just_within_it_is_read() -> None:
+    async with serving(always(OK)) as server, client_of() as client:
+        for limit in (1, 0):
+            answer = await client.send(Request("GET", server.url(), timeouts=QUICK))
+            with pytest.raises(BodyTooLarge):
+                await answer.read(limit)
+        answer = await client.send(Request("GET", server.url(), timeouts=QUICK))
+        assert await answer.read(2) == b"ok"
+
+
 async def test_redirect_is_handed_to_the_caller() -> None:
     redirect = b"HTTP/1.1 302 Found\r\nlocation: /elsewhere\r\ncontent-length: 0\r\n\r\n"
     async with serving(always(redirect)) as server, client_of() as client:

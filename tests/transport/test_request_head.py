@@ -43,6 +43,11 @@ def test_post_without_body_says_that_its_length_is_zero() -> None:
     assert encode(Request("POST", "http://h/x")).endswith(b"\r\ncontent-length: 0\r\n\r\n")
 
 
+@pytest.mark.parametrize("method", ["GET", "DELETE"])
+def test_body_of_a_method_that_usually_has_none_is_framed(method: str) -> None:
+    assert encode(Request(method, "http://h/x", body=b"ab")).endswith(b"\r\ncontent-length: 2\r\n\r\n")
+
+
 def test_repeated_fields_are_kept_in_order() -> None:
     request = Request("GET", "http://h/x", headers=[(b"b", b"1"), (b"a", b"2"), (b"b", b"3")])
     assert b"b: 1\r\na: 2\r\nb: 3\r\n" in encode(request)

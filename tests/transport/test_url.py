@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from regrant.transport.url import Origin, parse_url
+from regrant.transport.url import MAX_REMEMBERED_CHARACTERS, Origin, _parse_known, parse_url
 
 URLS = {
     "http://Example.COM": ("http", "example.com", 80, "/", "example.com"),
@@ -35,3 +35,12 @@ def test_this_machine_is_known_by_name_and_number(host: str) -> None:
 @pytest.mark.parametrize("host", ["example.com", "localhost.example.com", "10.0.0.1", "::2", "0.0.0.0"])
 def test_other_machines_are_not_taken_for_this_one(host: str) -> None:
     assert not Origin("http", host, 80).loopback
+
+
+def test_only_short_addresses_are_remembered() -> None:
+    before = _parse_known.cache_info().currsize
+    start = "http://remembered.test/"
+    for length in (MAX_REMEMBERED_CHARACTERS, MAX_REMEMBERED_CHARACTERS + 1):
+        target = "/" + "a" * (length - len(start))
+        assert parse_url("http://remembered.test" + target) == (Origin("http", "remembered.test", 80), target)
+    assert _parse_known.cache_info().currsize == before + 1

@@ -110,8 +110,11 @@ class Answer:
         return data
 
     async def read(self, limit: int) -> bytes:
+        parser = self._parser
+        if parser.complete and parser.buffered <= limit:
+            return parser.take()  # nearly always: a plain answer comes in the segment of its head
         length = self.header(b"content-length")
-        if length is not None and int(length) > limit and not self._parser.complete:
+        if length is not None and int(length) > limit and not parser.complete:
             raise self._too_large(limit)
         parts = []
         size = 0

@@ -57,7 +57,7 @@ class AnswerParser:
         self._head_bytes = 0  # fed, of heads not complete yet
         self._field_bytes = 0  # parsed
         self._framing_bytes = 0
-        self._parser = httptools.HttpResponseParser(self)
+        self._parser: httptools.HttpResponseParser | None = httptools.HttpResponseParser(self)
 
     def feed(self, data: bytes) -> None:
         """Take in what came. Raises BadAnswer before the end of the head, BodyCut after it."""
@@ -67,6 +67,7 @@ class AnswerParser:
         if not self.head_done and not self._head_bytes and data[0] != _FIRST_BYTE:
             raise BadAnswer("the answer does not begin with an HTTP status line")
         in_body, buffered = self.head_done, self.buffered
+        assert self._parser is not None
         try:
             self._parser.feed_data(data)
         except httptools.HttpParserCallbackError as exc:
@@ -91,7 +92,7 @@ class AnswerParser:
             raise ResetBeforeAnswer("the connection was closed before the head of an answer had come")
         if not (self.until_close and proper):
             raise BodyCut("the connection was closed before the end of the answer's body")
-        self.complete = True
+        self._finish()
 
     def take(self) -> bytes:
         """All body bytes that have come since the last call."""
@@ -100,6 +101,10 @@ class AnswerParser:
         pieces.clear()
         self.buffered = 0
         return data
+
+    def _finish(self) -> None:
+        self.complete = True
+        self._parser = None  # it holds this object: together they would wait for the garbage collector
 
     def _refuse(self, exc: Exception) -> None:
         if self.complete:
@@ -115,30 +120,37 @@ class AnswerParser:
 
     def on_status(self, reason: bytes) -> None:
         if not self.head_done:
-            self._count_head(len(reason))
+            self._field_bytes += len(reason)
+            if self._field_bytes > MAX_HEAD_BYTES:
+                raise _head_too_large()
 
     def on_header(self, name: bytes, value: bytes) -> None:
         if self.head_done:
             return  # a trailer: nothing that comes after the body may change what was decided before it
-        self._count_head(len(name) + len(value) + 4)
-        if len(self.headers) == MAX_FIELDS:
+        headers = self.headers
+        headers.append((name.lower(), value.strip(b" \t")))
+        self._field_bytes += len(name) + len(value) + 4
+        if len(headers) > MAX_FIELDS:
             raise BadAnswer(f"the answer has more than {MAX_FIELDS} header fields")
-        self.headers.append((name.lower(), value.strip(b" \t")))
+        if self._field_bytes > MAX_HEAD_BYTES:
+            raise _head_too_large()
 
     def on_headers_complete(self) -> None:
         if self.head_done:
             return
-        status = self._parser.get_status_code()
+        parser = self._parser
+        assert parser is not None
+        status = parser.get_status_code()
         if status < 200:
             if status < 100 or status == 101:
                 raise BadAnswer(f"the answer has status {status}, which was not asked for")
             self._interim = True
             self.headers.clear()
             return
-        if self._parser.get_http_version() not in _VERSIONS:
+        if parser.get_http_version() not in _VERSIONS:
             raise BadAnswer("the answer is neither HTTP/1.0 nor HTTP/1.1")
         self.status = status
-        self._decide_framing()
+        self._decide_framing(parser)
         self.head_done = True
 
     def on_body(self, data: bytes) -> None:
@@ -152,12 +164,7 @@ class AnswerParser:
         if self._interim:
             self._interim = False
         else:
-            self.complete = True
-
-    def _count_head(self, size: int) -> None:
-        self._field_bytes += size
-        if self._field_bytes > MAX_HEAD_BYTES:
-            raise _head_too_large()
+            self._finish()
 
     def _count_framing(self, size: int, *, progress: bool) -> None:
         """Bound what is neither head nor body: chunk extensions and trailers that never end."""
@@ -165,7 +172,7 @@ class AnswerParser:
         if self._framing_bytes > MAX_HEAD_BYTES and not self.complete:
             raise BodyCut("the answer's chunk extensions or trailers are too large")
 
-    def _decide_framing(self) -> None:
+    def _decide_framing(self, parser: httptools.HttpResponseParser) -> None:
         framed = False
         codings = []
         for name, value in self.headers:
@@ -178,9 +185,9 @@ class AnswerParser:
         if self._to_head:
             # llhttp does not know that this answer has no body, so what follows it cannot be told from garbage:
             # the connection is not used again.
-            self.complete = True
+            self._finish()
             return
-        self.keep_alive = self._parser.should_keep_alive()
+        self.keep_alive = parser.should_keep_alive()
         self.until_close = not framed and not codings and self.status not in (204, 304)
 
 

@@ -13,6 +13,7 @@ from functools import lru_cache
 from regrant.errors import UnsendableRequest
 
 DEFAULT_PORTS = {"http": 80, "https": 443}
+MAX_REMEMBERED_CHARACTERS = 512
 _AUTHORITY_ENDS = re.compile(r"[/?#]")
 _NAME = re.compile(r"(?!-)[a-z0-9_-]{1,63}(\.[a-z0-9_-]{1,63})*\.?")
 _PORT = re.compile(r"[0-9]{1,5}")
@@ -58,6 +59,11 @@ def parse_url(url: str) -> tuple[Origin, str]:
 
     Raises UnsendableRequest, whose text never quotes the path or the query: they may hold a key.
     """
+    # The same few addresses are asked all the time; a long one is a stranger's and not worth its memory.
+    return _parse_known(url) if len(url) <= MAX_REMEMBERED_CHARACTERS else _parse(url)
+
+
+def _parse(url: str) -> tuple[Origin, str]:
     scheme, mark, rest = url.partition("://")
     if not mark:
         raise UnsendableRequest("the URL has no scheme; it must begin with http:// or https://")
@@ -71,6 +77,9 @@ def parse_url(url: str) -> tuple[Origin, str]:
             "the path of the URL holds a blank or a character that must be percent-encoded"
         )
     return parse_origin(scheme, authority), target
+
+
+_parse_known = lru_cache(maxsize=256)(_parse)
 
 
 @lru_cache(maxsize=256)
