@@ -31,9 +31,11 @@ from regrant.dialects.base import ServerDialect
 from regrant.errors import SettingsError
 from regrant.gateway.calls import Calls
 from regrant.gateway.chat import ChatService
+from regrant.gateway.claude import ClaudeRelay
 from regrant.gateway.counting import CountService
 from regrant.gateway.key_file import KeyFile, KeysError
 from regrant.gateway.keys import KeyRing, ring_of
+from regrant.gateway.messages_api import MessagesApi
 from regrant.gateway.offer import Offer
 from regrant.gateway.pictures import Pictures
 from regrant.gateway.pipeline import Pipeline
@@ -157,11 +159,13 @@ class App:
                 dialect, self.pipeline, calls, self.offer, signatures=self.signatures, pictures=pictures
             )
 
+        count = CountService(anthropic, self.pipeline, calls, self.offer, pictures)
+        claude = ClaudeRelay(self.pipeline, calls, self.pool, clock)
         self.gateway = Gateway(
             {
                 Action.CHAT: chat(openai_chat),
-                Action.MESSAGES: chat(anthropic),
-                Action.COUNT_TOKENS: CountService(anthropic, self.pipeline, calls, self.offer),
+                Action.MESSAGES: MessagesApi(claude, chat(anthropic), settings=settings),
+                Action.COUNT_TOKENS: MessagesApi(claude, count, settings=settings, counting=True),
                 Action.GEMINI: GeminiRelay(self.pipeline, calls, self.offer),
             },
             self.offer,

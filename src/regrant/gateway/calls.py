@@ -9,6 +9,7 @@ from regrant.accounts.keeper import Keeper
 from regrant.gateway.passport import Body
 from regrant.gateway.pipeline import Ask
 from regrant.gateway.reading import Reading, Relay
+from regrant.pool.selector import Candidate
 from regrant.secret import Secret
 from regrant.settings import Settings
 from regrant.transport.model import Request, Timeouts
@@ -47,7 +48,27 @@ class Calls:
                 headers=call.headers,
             )
 
-        return Ask(call.model, build, read, key, call.body.forget_signatures)
+        return Ask(call.model, build, read, key, forget_signatures=call.body.forget_signatures)
+
+    def ask_claude(
+        self, call: ModelCall, read: Callable[[], Reading], *, key: int | None, everybody: bool
+    ) -> Ask:
+        """A method of a Claude model on Vertex. `everybody`: of accounts whose Gemini models are not on Vertex, too."""
+
+        def build(account_id: str, token: Secret, left_s: float) -> Request:
+            way = self._way(account_id)
+            return google.ask(
+                "POST",
+                way.claude_url(call.model, call.method),
+                token,
+                project_id=way.project_id,
+                timeouts=self._timeouts(left_s),
+                body=call.body.shown_to(""),
+                headers=call.headers,
+            )
+
+        suits = None if everybody else is_on_vertex
+        return Ask(call.model, build, read, key, through_vertex=True, suits=suits)
 
     def ask_models(self, page_token: str) -> Ask:
         """One page of the list of models."""
@@ -76,6 +97,11 @@ class Calls:
     def _timeouts(self, left_s: float) -> Timeouts:
         limits = self._settings().pool
         return Timeouts(connect_s=min(limits.connect_s, left_s), first_byte_s=left_s, idle_s=limits.idle_s)
+
+
+def is_on_vertex(account: Candidate) -> bool:
+    """Its owner chose Vertex for Gemini models, so that its project is set up for Vertex."""
+    return account.upstream == "vertex"
 
 
 def _body_for(upstream: str, call: ModelCall) -> Body:

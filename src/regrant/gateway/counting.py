@@ -10,6 +10,7 @@ from regrant.gateway.calls import Calls, ModelCall
 from regrant.gateway.inbound import Inbound
 from regrant.gateway.offer import Offer
 from regrant.gateway.passport import FixedBody
+from regrant.gateway.pictures import Pictures
 from regrant.gateway.pipeline import Pipeline, Refusal
 from regrant.gateway.reading import Relay
 from regrant.gateway.telling import CUT, tell, unknown_model
@@ -22,11 +23,19 @@ class CountingDialect(ServerDialect, Protocol):
 
 
 class CountService:
-    def __init__(self, dialect: CountingDialect, pipeline: Pipeline, calls: Calls, offer: Offer) -> None:
+    def __init__(
+        self,
+        dialect: CountingDialect,
+        pipeline: Pipeline,
+        calls: Calls,
+        offer: Offer,
+        pictures: Pictures,
+    ) -> None:
         self._dialect = dialect
         self._pipeline = pipeline
         self._calls = calls
         self._offer = offer
+        self._pictures = pictures
 
     async def serve(self, inbound: Inbound) -> None:
         """Answer one request. Raises DialectError for one that cannot be understood or expressed."""
@@ -38,6 +47,7 @@ class CountService:
             await answering.fail(dialect.encode_problem(unknown_model(request.model)))
             return
         exchange.served_model = routed.model
+        request = await self._pictures.embed(request)
         asked = gemini.encode_count(request, model=routed.model)
         call = ModelCall(
             model=routed.model,

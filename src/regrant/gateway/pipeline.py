@@ -23,6 +23,7 @@ from regrant.gateway.reading import Reading
 from regrant.gateway.verdict import GiveUp, Problem, Progress, RetrySame
 from regrant.pool.lease import Lease, Unavailable, Wish
 from regrant.pool.pool import Pool
+from regrant.pool.selector import Candidate
 from regrant.secret import Secret
 from regrant.settings.model import Pool as Limits
 from regrant.traffic.exchange import Attempt, Exchange
@@ -50,6 +51,10 @@ class Ask:
     """(account id, access token, seconds left until the deadline) -> the call."""
     read: Callable[[], Reading]
     key: int | None = None
+    through_vertex: bool = False
+    """It goes to Vertex, whatever the account's own upstream is."""
+    suits: Callable[[Candidate], bool] | None = None
+    """Which accounts may be asked at all; None = every one."""
     forget_signatures: Callable[[], bool] = lambda: False
     """Replace the thought signatures in what `build` writes, after Google refused one; whether that changes anything."""
 
@@ -138,9 +143,11 @@ class Pipeline:
     async def _lease(self, journey: _Journey, limits: Limits) -> Lease | Unavailable:
         if journey.replay is not None:
             return journey.replay
-        wish = Wish(journey.ask.model, journey.ask.key, journey.tried)
+        wish = Wish(journey.ask.model, journey.ask.key, journey.tried, journey.ask.suits)
+        # Where only some accounts suit, somebody else stands by: nobody waits for a person then.
+        rescue_s = limits.rescue_s if journey.ask.suits is None else 0.0
         return await self._pool.lease_or_wait(
-            wish, deadline=journey.deadline, max_wait_s=limits.max_wait_s, rescue_s=limits.rescue_s
+            wish, deadline=journey.deadline, max_wait_s=limits.max_wait_s, rescue_s=rescue_s
         )
 
     async def _try(self, journey: _Journey, lease: Lease) -> Answer | Fault:
@@ -236,13 +243,15 @@ class Pipeline:
         return Answer(response, reading, lease, chunks, ended)
 
     def _call(self, journey: _Journey, lease: Lease) -> Call:
+        on_vertex = lease.account.upstream == "vertex"
         return Call(
             model=journey.ask.model,
             project=lease.account.project,
             now=self._clock.now(),
             tz=self._quota_zone(),
             strikes=lease.strikes,
-            vertex=lease.account.upstream == "vertex",
+            vertex=on_vertex or journey.ask.through_vertex,
+            attend=on_vertex or not journey.ask.through_vertex,
             replayed=journey.replayed,
         )
 

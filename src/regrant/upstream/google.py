@@ -39,6 +39,12 @@ class Route:
             return f"{self._vertex()}/v1/projects/{self.project}/locations/{self.location}/publishers/google/models/{tail}"
         return f"{self.gemini_base}/v1beta/models/{tail}"
 
+    def claude_url(self, model: str, method: str) -> str:
+        """The address of `method` of a Claude model, which is on Vertex whatever the account's upstream is."""
+        tail = f"{quote(model, safe='-._~@')}:{method}"
+        where = f"projects/{self.project}/locations/{self.location}"
+        return f"{self._vertex()}/v1/{where}/publishers/anthropic/models/{tail}"
+
     def models_url(self, page_token: str = "") -> str:
         """The address of the list of models, in pages of up to 1000."""
         more = f"&pageToken={quote(page_token, safe='')}" if page_token else ""

@@ -37,6 +37,11 @@ def encode_problem(problem: Problem) -> ProblemAnswer:
     return answer_problem(problem, status=status, body=encode_error(problem))
 
 
+def encode_failure(problem: Problem) -> bytes:
+    """The event that ends a stream which broke off."""
+    return b"event: error\ndata: %s\n\n" % encode_error(problem)
+
+
 def encode_error(problem: Problem) -> bytes:
     """The body alone; the same object is the data of an `error` event in a stream."""
     if problem.kind is ProblemKind.UPSTREAM_REJECTED:

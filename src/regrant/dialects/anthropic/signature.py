@@ -6,16 +6,16 @@ here is another vendor's: it would only be refused upstream.
 
 from __future__ import annotations
 
-_MARK = "regrant:"
+MARK = "regrant:"
 
 
 def wrap(signature: str | None) -> str:
     """Never empty: there are clients that keep only thinking blocks with a signature."""
-    return _MARK + (signature or "")
+    return MARK + (signature or "")
 
 
 def unwrap(signature: str | None) -> str | None:
     """The signature inside; None when there is none or it is foreign."""
-    if signature is None or not signature.startswith(_MARK):
+    if signature is None or not signature.startswith(MARK):
         return None
-    return signature.removeprefix(_MARK) or None
+    return signature.removeprefix(MARK) or None

@@ -14,7 +14,7 @@ from typing import Any
 import msgspec
 
 from regrant.dialects.anthropic import signature
-from regrant.dialects.anthropic.errors import encode_error
+from regrant.dialects.anthropic.errors import encode_failure
 from regrant.dialects.anthropic.reply import (
     describe_call,
     describe_citation,
@@ -76,7 +76,7 @@ class AnthropicStreamEncoder:
         return PING
 
     def fail(self, problem: Problem) -> bytes:
-        return b"event: error\ndata: %s\n\n" % encode_error(problem)
+        return encode_failure(problem)
 
     def _start_part(self, event: PartStarted) -> bytes:
         part = event.part
