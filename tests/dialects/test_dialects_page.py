@@ -1,0 +1,153 @@
+"""docs/dialects.md against the types of the installed SDKs and against the code."""
+
+from __future__ import annotations
+
+import collections.abc
+import inspect
+import re
+import typing
+from pathlib import Path
+from typing import Any
+
+import msgspec
+import pytest
+import typing_extensions
+from anthropic.types import message_create_params
+from openai.types import chat
+from openai.types.chat import completion_create_params
+from pydantic import BaseModel
+
+from regrant.dialects.anthropic import wire as anthropic_wire
+from regrant.dialects.openai_chat import wire as openai_wire
+
+PAGE = (Path(__file__).resolve().parents[2] / "docs" / "dialects.md").read_text(encoding="utf-8")
+WORDS = {"mapped", "passed on", "dropped", "refused"}
+WRAPPERS = (typing_extensions.Required, typing_extensions.NotRequired, typing_extensions.Annotated)
+LISTS = (list, collections.abc.Iterable, collections.abc.Sequence)
+
+
+def rows(section: str) -> dict[str, tuple[str, str]]:
+    """Field or pattern -> word and explanation."""
+    found: dict[str, tuple[str, str]] = {}
+    body = PAGE.split(f"\n## {section}\n")[1].split("\n## ")[0]
+    for line in body.splitlines():
+        cells = [cell.strip() for cell in line.strip("|").split("|")]
+        if line.startswith("| `") and len(cells) == 3:
+            for field in re.findall(r"`([^`]+)`", cells[0]):
+                assert field not in found, f"{field} stands in two rows of {section}"
+                found[field] = cells[1], cells[2]
+    return found
+
+
+def row_of(field: str, section: dict[str, Any]) -> str | None:
+    """The most exact row: the field itself, else the longest pattern above it."""
+    if field in section:
+        return field
+    patterns = [name for name in section if name.endswith(".*") and below(field, name.removesuffix(".*"))]
+    return max(patterns, key=len, default=None)
+
+
+def below(field: str, stem: str) -> bool:
+    return field == stem or field.startswith((f"{stem}.", f"{stem}[]"))
+
+
+def request_fields(*params: Any) -> set[str]:
+    """Every path in a TypedDict of the SDK."""
+    found: set[str] = set()
+
+    def walk(kind: Any, path: str) -> None:
+        origin = typing.get_origin(kind)
+        if origin in WRAPPERS:
+            walk(typing.get_args(kind)[0], path)
+        elif typing_extensions.is_typeddict(kind):
+            for name, inner in typing_extensions.get_type_hints(kind, include_extras=True).items():
+                below = f"{path}.{name}" if path else name
+                found.add(below)
+                walk(inner, below)
+        elif origin is not None and origin not in {dict, collections.abc.Mapping, typing.Literal}:
+            for inner in typing.get_args(kind):
+                walk(inner, path + ("[]" if origin in LISTS else ""))
+
+    for one in params:
+        walk(one, "")
+    return found
+
+
+def answer_fields(*models: type[BaseModel]) -> set[str]:
+    found: set[str] = set()
+
+    def walk(kind: Any, path: str) -> None:
+        if inspect.isclass(kind) and issubclass(kind, BaseModel):
+            for name, field in kind.model_fields.items():
+                below = f"{path}.{name}" if path else name
+                found.add(below)
+                walk(field.annotation, below)
+        else:
+            for inner in typing.get_args(kind):
+                walk(inner, path + ("[]" if typing.get_origin(kind) is list else ""))
+
+    for one in models:
+        walk(one, "")
+    return found
+
+
+OPENAI = request_fields(
+    completion_create_params.CompletionCreateParamsNonStreaming,
+    completion_create_params.CompletionCreateParamsStreaming,
+)
+ANTHROPIC = request_fields(
+    message_create_params.MessageCreateParamsNonStreaming,
+    message_create_params.MessageCreateParamsStreaming,
+)
+ANSWER = answer_fields(chat.ChatCompletion, chat.ChatCompletionChunk)
+SECTIONS = [
+    ("OpenAI chat: request", OPENAI, openai_wire.ChatRequest),
+    ("OpenAI chat: answer", ANSWER, None),
+    ("Anthropic Messages: request", ANTHROPIC, anthropic_wire.MessagesRequest),
+]
+
+
+@pytest.mark.parametrize(("section", "fields", "_"), SECTIONS)
+def test_every_field_of_the_sdk_is_in_a_row(section: str, fields: set[str], _: Any) -> None:
+    assert len(fields) > 80
+    table = rows(section)
+    assert sorted(field for field in fields if row_of(field, table) is None) == []
+
+
+@pytest.mark.parametrize(("section", "fields", "declared"), SECTIONS)
+def test_every_row_is_about_a_field_that_exists(section: str, fields: set[str], declared: Any) -> None:
+    own = set(declared.__struct_fields__) if declared else set()
+    stems = {name: name.removesuffix(".*") for name in rows(section)}
+    assert [name for name, stem in stems.items() if stem.removesuffix("[]") not in fields | own] == []
+
+
+@pytest.mark.parametrize("section", [section for section, _, _ in SECTIONS])
+def test_every_row_says_what_becomes_of_it_and_why_if_it_is_lost(section: str) -> None:
+    for field, (word, why) in rows(section).items():
+        assert word in WORDS, field
+        assert why or word == "mapped", field
+
+
+@pytest.mark.parametrize(
+    ("section", "wire", "request_type"),
+    [
+        ("OpenAI chat: request", openai_wire, openai_wire.ChatRequest),
+        ("Anthropic Messages: request", anthropic_wire, anthropic_wire.MessagesRequest),
+    ],
+)
+def test_the_page_and_the_code_agree_on_what_is_dropped(
+    section: str, wire: Any, request_type: type[msgspec.Struct]
+) -> None:
+    table = rows(section)
+    for field in request_type.__struct_fields__:
+        row = row_of(field, table)
+        assert row is not None, field
+        if field != "parallel_tool_calls":  # read, and dropped by the dialect of the upstream
+            assert (table[row][0] == "dropped") is (field in wire.WITHOUT_MEANING), field
+
+
+def test_a_field_without_a_row_would_be_found() -> None:
+    table = {"a": ("mapped", ""), "b.*": ("dropped", "why")}
+    assert [row_of(field, table) for field in ("a", "a.x", "b", "b.x", "b[].y", "bb")] == [
+        "a", None, "b.*", "b.*", "b.*", None,
+    ]  # fmt: skip
