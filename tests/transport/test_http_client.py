@@ -529,6 +529,14 @@ async def test_closing_the_client_ends_exchanges_under_way_and_refuses_new_ones(
             await client.send(Request("GET", server.url()))
 
 
+async def test_closed_client_opens_no_connection_to_an_origin_that_it_has_not_met() -> None:
+    async with serving(always(OK)) as server, client_of() as client:
+        await client.close()
+        with pytest.raises(ConnectFailed, match="closed"):
+            await ask(client, server.url())
+        assert server.connections == 0
+
+
 async def test_early_answer_ends_the_writing_and_the_connection_is_not_reused() -> None:
     refusal = b"HTTP/1.1 413 Too Large\r\ncontent-length: 2\r\n\r\nno"
 
@@ -682,8 +690,11 @@ BAD_REQUESTS = {
     "no host": Request("GET", "http:///x"),
     "line break in the host": Request("GET", "http://local\r\nhost/"),
     "port out of range": Request("GET", "http://localhost:65536/"),
+    "port zero": Request("GET", "http://localhost:0/"),
     "port not a number": Request("GET", "http://localhost:8a/"),
     "malformed ipv6": Request("GET", "http://[::1/"),
+    "name in brackets": Request("GET", "http://[localhost]/"),
+    "more after the brackets": Request("GET", "http://[::1]evil/"),
     "zone": Request("GET", "http://[fe80::1%eth0]/"),
     "bare ipv6": Request("GET", "http://::1/"),
     "line break in the method": Request("GET / HTTP/1.1\r\nx: 1\r\n", "http://localhost/"),

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import pytest
-from tests.transport.hostile import OK, Peer, always, ask, client_of, once, serving
+from tests.transport.hostile import OK, Peer, always, ask, client_of, once, serving, until
 
 from regrant.errors import ConnectFailed, SettingsError
 from regrant.transport.model import Request, Timeouts
@@ -48,11 +48,24 @@ async def test_refusal_of_a_tunnel_names_the_status_and_no_credentials(status: i
     assert "ann" not in str(caught.value)
 
 
-async def test_407_for_a_plain_request_is_the_proxys_refusal() -> None:
-    async with serving(once(b"HTTP/1.1 407 No\r\ncontent-length: 0\r\n\r\n")) as server:
+async def test_407_for_a_plain_request_is_the_proxys_refusal_and_ends_the_connection() -> None:
+    async def script(peer: Peer) -> None:
+        await peer.request()
+        await peer.say(b"HTTP/1.1 407 No\r\ncontent-length: 2\r\n\r\n")
+        closed.append(await peer.gone())
+
+    closed: list[bool] = []
+    async with serving(script) as server:
         async with client_of(proxy=f"http://127.0.0.1:{server.port}") as client:
             with pytest.raises(ConnectFailed, match="407"):
                 await ask(client, "http://origin.test/")
+            await until(lambda: closed == [True])
+
+
+async def test_407_of_an_origin_that_is_asked_directly_is_its_answer() -> None:
+    async with serving(always(b"HTTP/1.1 407 No\r\ncontent-length: 0\r\n\r\n")) as server:
+        async with client_of() as client:
+            assert await ask(client, server.url()) == (407, b"")
 
 
 BAD_TUNNELS = {

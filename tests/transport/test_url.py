@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import pytest
 
+from regrant.errors import UnsendableRequest
 from regrant.transport.url import MAX_REMEMBERED_CHARACTERS, Origin, _parse_known, parse_url
 
 URLS = {
@@ -35,6 +36,20 @@ def test_this_machine_is_known_by_name_and_number(host: str) -> None:
 @pytest.mark.parametrize("host", ["example.com", "localhost.example.com", "10.0.0.1", "::2", "0.0.0.0"])
 def test_other_machines_are_not_taken_for_this_one(host: str) -> None:
     assert not Origin("http", host, 80).loopback
+
+
+@pytest.mark.parametrize(
+    ("url", "advice"),
+    [
+        ("localhost/x", "has no scheme"),
+        ("ftp://localhost/", "must begin"),
+        ("http://ann:pass-1@h.test/", "credentials"),
+    ],
+)
+def test_refusal_says_what_is_wrong_and_quotes_no_credential(url: str, advice: str) -> None:
+    with pytest.raises(UnsendableRequest, match=advice) as caught:
+        parse_url(url)
+    assert "ann" not in str(caught.value)
 
 
 def test_only_short_addresses_are_remembered() -> None:
