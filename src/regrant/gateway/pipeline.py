@@ -4,7 +4,8 @@ Theory of operation. One loop, one failure per layer: `open` leases accounts unt
 and makes one call, `_first_event` reads until the answer is known to be one. Nothing has been sent to the client before
 `open` returns, so every failure up to there may be repaired with another account. What a failure means is judged by
 `upstream/faults.py`, what follows from it by `verdict.py`; this file carries it out. The set of accounts that were tried
-is kept for the whole request: none is asked twice but for the one replay after a 401.
+is kept for the whole request: none is asked twice but for the one replay after a 401, and the one without the thought
+signatures that Google refused.
 """
 
 from __future__ import annotations
