@@ -203,6 +203,21 @@ def test_many_requests_refused_with_401_at_once_share_one_forced_refresh(
     assert sandbox.token_calls(ANN) == 1
 
 
+def test_a_late_401_about_the_old_access_token_does_not_reject_the_new_one(
+    sandbox: SandboxProcess, data_dir: Path, people: People
+) -> None:
+    people("ann", fresh=True)
+    sandbox.script("error", name="401", endpoint="generate", delay=2.0)
+    with Gateway(data_dir, sandbox.url) as gateway:
+        with contextlib.closing(started(gateway, "the late one")) as late:
+            sandbox.wait_for(lambda entry: True, endpoint="generate")
+            sandbox.expire(ANN)
+            assert gateway.served_by("the early one") == "ann"
+            assert sandbox.token_calls(ANN) == 1
+            assert late.getresponse().status == 200
+    assert sandbox.token_calls(ANN) == 1
+
+
 CROWD = [f"person{number}" for number in range(10)]
 
 
