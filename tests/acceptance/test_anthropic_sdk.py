@@ -421,6 +421,7 @@ def test_without_an_account_the_client_learns_what_the_owner_must_do(
     assert raised.value.status_code == 503
     assert isinstance(raised.value.body, dict)
     assert raised.value.body["error"]["type"] == "api_error"
+    assert raised.value.response.headers["x-should-retry"] == "false"
 
 
 def test_a_wrong_key_is_an_authentication_error_and_the_sdks_bearer_key_is_accepted(
@@ -447,6 +448,29 @@ def test_a_broken_stream_raises_and_never_looks_finished(
     assert "message_stop" not in seen
     assert isinstance(raised.value.body, dict)
     assert raised.value.body["error"]["type"] == "overloaded_error"
+
+
+@pytest.mark.slow
+def test_gotcha_13_a_model_that_thinks_long_is_told_by_pings(served: Gateway, google: SandboxProcess) -> None:
+    google.script("slow", seconds=11, after_chunks=1, endpoint="stream")
+    asked = {"model": MODEL, "max_tokens": 5000, "stream": True, "messages": [user("hi " * 50)]}
+    answer = served.call("POST", "/v1/messages", asked)
+    events = [
+        line.removeprefix(b"event: ") for line in answer.body.splitlines() if line.startswith(b"event: ")
+    ]
+    assert b"ping" in events[2:-3]
+    assert events[-1] == b"message_stop"
+
+
+def test_gotcha_14_a_client_that_leaves_ends_the_call_to_google(
+    served: Gateway, google: SandboxProcess
+) -> None:
+    google.clear_journal()
+    google.script("hang", after_chunks=2, endpoint="stream")
+    asked = {"model": MODEL, "max_tokens": 5000, "stream": True, "messages": [user("hi " * 50)]}
+    with served.opened("/v1/messages", asked) as (_, answer):
+        assert answer.readline() == b"event: message_start\n"
+    wait_until(lambda: google.journal(endpoint="stream")[-1]["aborted"], "Google's side is told")
 
 
 # -- the pool ----------------------------------------------------------------------------------------------------------

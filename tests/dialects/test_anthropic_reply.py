@@ -334,6 +334,24 @@ def test_thoughts_and_texts_that_take_turns_are_blocks_of_their_own() -> None:
     ]
 
 
+def test_gotcha_12_usage_counts_up_and_the_last_one_is_told_at_the_end() -> None:
+    chunks = [{"text": "hm", "thought": True}, {"text": "a"}, {"text": "b"}, {"text": "so", "thought": True}]
+    lines = [
+        {
+            "candidates": [{"content": {"parts": [part]}, **({"finishReason": "STOP"} if n == 3 else {})}],
+            "usageMetadata": {"promptTokenCount": 20, "candidatesTokenCount": n},
+        }
+        for n, part in enumerate(chunks)
+    ]
+    decoder = gemini.reply_decoder(call_prefix="p")
+    raw = b"".join(b"data: " + json.dumps(line).encode() + b"\r\n\r\n" for line in lines)
+    events = streamed(decoder.feed(raw) + decoder.end())
+    assert events[0]["message"]["usage"]["input_tokens"] == 0
+    message = gather(events)
+    assert [block["type"] for block in message["content"]] == ["thinking", "text", "thinking"]
+    assert (message["usage"]["input_tokens"], message["usage"]["output_tokens"]) == (20, 3)
+
+
 WORDS = st.text(max_size=6)
 SIGNATURES = st.none() | st.just("c2ln")
 ARGUMENTS = st.dictionaries(WORDS, WORDS, max_size=2).map(

@@ -120,8 +120,9 @@ def test_how_long_to_wait_is_told_in_whole_seconds_rounded_up(dialect: Any) -> N
 
 
 @pytest.mark.parametrize("dialect", DIALECTS)
-def test_sdks_are_asked_not_to_repeat_what_is_exhausted_for_the_day(dialect: Any) -> None:
-    assert (b"x-should-retry", b"false") in dialect.encode_problem(Problem(K.QUOTA_EXHAUSTED, "x")).headers
+def test_sdks_are_asked_not_to_repeat_what_will_not_pass_soon(dialect: Any) -> None:
+    for kind in (K.QUOTA_EXHAUSTED, K.NO_ACCOUNTS):
+        assert (b"x-should-retry", b"false") in dialect.encode_problem(Problem(kind, "x")).headers
 
 
 def test_gemini_clients_get_the_wait_as_a_duration() -> None:

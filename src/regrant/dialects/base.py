@@ -60,6 +60,10 @@ def reply_context(request: Request, *, id: str, created: int) -> ReplyContext:  
     )
 
 
+_NOT_SOON = frozenset({ProblemKind.QUOTA_EXHAUSTED, ProblemKind.NO_ACCOUNTS})
+"""Gone for hours, or until a person acts: SDKs that ask again within seconds only hide the message."""
+
+
 @dataclass(frozen=True, slots=True)
 class ProblemAnswer:
     """A problem as an HTTP answer; `headers` hold the content type and, where known, `retry-after`."""
@@ -74,7 +78,7 @@ def answer_problem(problem: Problem, *, status: int, body: bytes) -> ProblemAnsw
     headers = [(b"content-type", JSON)]
     if problem.retry_after_s is not None:
         headers.append((b"retry-after", b"%d" % max(0, math.ceil(problem.retry_after_s))))
-    if problem.kind is ProblemKind.QUOTA_EXHAUSTED:
+    if problem.kind in _NOT_SOON:
         headers.append((b"x-should-retry", b"false"))
     return ProblemAnswer(status, tuple(headers), body)
 

@@ -37,7 +37,7 @@ def decode_request(body: bytes) -> Request:
         model=asked.model,
         system=tuple(conversation.system),
         turns=tuple(conversation.turns),
-        tools=tuple(toolbox.tools),
+        tools=tuple(toolbox.functions.values()),
         builtin_tools=tuple(toolbox.builtin),
         tool_choice=toolbox.choice,
         generation=Generation(

@@ -87,7 +87,8 @@ class Toolbox:
     """The tools of one request; `dropped` names what has no meaning here. Raises: DialectError."""
 
     def __init__(self, request: wire.MessagesRequest, conversation: Conversation) -> None:
-        self.tools: list[Tool] = []
+        self.functions: dict[str, Tool] = {}
+        """By name: a tool that was added in mid-conversation replaces its namesake."""
         self.builtin: list[BuiltinTool] = []
         self.choice: ToolChoice | None = None
         self.dropped: list[str] = []
@@ -120,7 +121,7 @@ class Toolbox:
                 return
         for prefix, description, schema in _DESIGNED:
             if kind.startswith(prefix):
-                self.tools.append(Tool(name=tool.name, description=description, schema=schema))
+                self.functions[tool.name] = Tool(name=tool.name, description=description, schema=schema)
                 return
         if kind.startswith(_TOOL_SEARCH):
             self.dropped.append(f"{where} (all tools are declared)")
@@ -131,14 +132,9 @@ class Toolbox:
         if not tool.name:
             raise DialectError(f"{where} has no name.", param=where)
         schema = tool.input_schema if says(tool.input_schema) else None
-        described = Tool(
+        self.functions[tool.name] = Tool(
             name=tool.name, description=tool.description or "", schema=schema, strict=tool.strict
         )
-        same = next((index for index, one in enumerate(self.tools) if one.name == tool.name), None)
-        if same is None:
-            self.tools.append(described)
-        else:
-            self.tools[same] = described  # a tool added in mid-conversation replaces its namesake
 
     def _decode_choice(self, choice: wire.ToolChoice) -> ToolChoice | None:
         parallel = choice.disable_parallel_tool_use is not True
@@ -147,7 +143,7 @@ class Toolbox:
             if choice.name in self._builtin_names:
                 self.dropped.append("tool_choice")  # a tool that the server runs cannot be forced
                 return None
-            if choice.name not in {tool.name for tool in self.tools}:
+            if choice.name not in self.functions:
                 text = f"`tool_choice` names {choice.name!r}, which is not among the tools."
                 raise DialectError(text, param="tool_choice.name")
             names = (choice.name,)
