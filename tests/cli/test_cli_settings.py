@@ -125,6 +125,21 @@ def test_doctor_tells_dead_accounts_with_the_way_to_mend_them(cli: CommandLine) 
     assert cli.run("doctor", "bob@example.com").code == 0
 
 
+def test_doctor_tells_how_each_endpoint_is_reached_without_a_password(cli: CommandLine) -> None:
+    away = {"REGRANT_GOOGLE__ENDPOINTS__GEMINI": "https://gemini.invalid"}
+    done = cli.run("doctor", "--json", code=None, HTTPS_PROXY="socks5://ann:pass-1@proxy.invalid", **away)
+    routes = [one["message"] for one in done.json["checks"] if one["check"] == "route"]
+    sandbox = cli.sandbox.url
+    assert routes == [
+        "through the proxy socks5h://proxy.invalid:1080, through a tunnel (from HTTPS_PROXY): https://gemini.invalid",
+        f"directly: {sandbox}, {sandbox}/token, {sandbox}/v1/userinfo",
+    ]
+    assert "pass-1" not in done.out + done.err
+    broken = failures(cli, HTTPS_PROXY="socks4://ann:pass-1@proxy.invalid")
+    assert "HTTPS_PROXY" in broken
+    assert "pass-1" not in broken
+
+
 def test_doctor_tells_accounts_that_share_a_project(cli: CommandLine) -> None:
     cli.add("ann")
     cli.add("bob")

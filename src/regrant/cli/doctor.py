@@ -26,6 +26,8 @@ from regrant.oauth.client import url_problem
 from regrant.secret import Secret
 from regrant.settings import check, data_dir
 from regrant.transport.model import Request, Timeouts
+from regrant.transport.proxy_rules import describe_route, proxy_rules
+from regrant.upstream.google import vertex_host
 
 TIMEOUTS = Timeouts(connect_s=10.0, first_byte_s=10.0, idle_s=10.0)
 MAX_ANSWER_BYTES = 64 * 1024
@@ -114,6 +116,7 @@ async def _examine_app(app: App, who: str | None, key: str | None) -> list[Findi
     return [
         *_store(app),
         *_clients(app, entries),
+        *_routes(app),
         await _token_endpoint(app),
         *_corrupt(app),
         *_accounts(app, entries),
@@ -158,6 +161,20 @@ def _clients(app: App, entries: Iterable[Entry]) -> Iterator[Finding]:
                 f"Add it to google.clients, or sign in again: regrant accounts reauth {entry.account.email}"
             )
             yield Finding("OAuth client", "FAIL", message, advice)
+
+
+def _routes(app: App) -> Iterator[Finding]:
+    """How each endpoint is reached, told once per way: a forgotten proxy variable is hard to find otherwise."""
+    settings = app.settings()
+    rules = proxy_rules(settings.network.proxy.reveal(), app.settings.environ)
+    google = settings.google
+    reached: dict[str, list[str]] = defaultdict(list)
+    vertex = google.endpoints.vertex or vertex_host(google.location)
+    endpoints = (google.endpoints.gemini, vertex, google.endpoints.token, google.endpoints.userinfo)
+    for url in dict.fromkeys(one.replace("{location}", google.location) for one in endpoints):
+        reached[describe_route(url, rules)].append(url)
+    for way, urls in reached.items():
+        yield Finding("route", "ok", f"{way}: {', '.join(urls)}")
 
 
 async def _token_endpoint(app: App) -> Finding:
