@@ -55,6 +55,21 @@ async def test_server_certified_by_the_ca_file_is_trusted_and_its_connection_reu
             assert server.connections == 1
 
 
+async def test_server_that_speaks_http_2_too_is_asked_for_http_1_1(authority: Authority) -> None:
+    chosen: list[str | None] = []
+
+    async def script(peer: Peer) -> None:
+        chosen.append(peer.writer.get_extra_info("ssl_object").selected_alpn_protocol())
+        await peer.request()
+        await peer.say(OK)
+
+    context = authority.server("localhost")
+    context.set_alpn_protocols(["h2", "http/1.1"])
+    async with serving(script, tls=context) as server, client_of(ca_file=authority.ca_file) as client:
+        assert await ask(client, server.url(scheme="https", host="localhost")) == (200, b"ok")
+    assert chosen == ["http/1.1"]
+
+
 async def test_address_in_the_url_is_checked_against_the_certificate(authority: Authority) -> None:
     async with serving(always(OK), tls=authority.server("127.0.0.1")) as server:
         async with client_of(ca_file=authority.ca_file) as client:
