@@ -12,7 +12,7 @@ from typing import Any
 import msgspec
 import pytest
 import typing_extensions
-from anthropic.types import message_create_params
+from anthropic.types import Message, message_create_params
 from openai.types import chat
 from openai.types.chat import completion_create_params
 from pydantic import BaseModel
@@ -104,6 +104,7 @@ SECTIONS = [
     ("OpenAI chat: request", OPENAI, openai_wire.ChatRequest),
     ("OpenAI chat: answer", ANSWER, None),
     ("Anthropic Messages: request", ANTHROPIC, anthropic_wire.MessagesRequest),
+    ("Anthropic Messages: answer", answer_fields(Message), None),
 ]
 
 
