@@ -5,6 +5,7 @@ from typing import Any
 
 import msgspec
 import pytest
+from tests.dialects.test_gemini_request import check_field_names
 
 from regrant.dialects import anthropic, gemini
 from regrant.errors import DialectError
@@ -44,7 +45,9 @@ def decode(*messages: Any, **fields: Any) -> Request:
 
 
 def to_gemini(*messages: Any, model: str = "gemini-3.8-flash", **fields: Any) -> Any:
-    return json.loads(gemini.encode_request(decode(*messages, **fields), model=model).body)
+    sent = json.loads(gemini.encode_request(decode(*messages, **fields), model=model).body)
+    check_field_names(sent)
+    return sent
 
 
 def user(*blocks: Any) -> dict[str, Any]:
