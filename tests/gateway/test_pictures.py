@@ -174,6 +174,12 @@ async def test_what_is_too_big_too_slow_empty_or_no_picture_is_refused(site: Sit
 async def test_all_pictures_of_a_request_together_are_bounded(site: Site) -> None:
     urls = [site.page(f"/{number}.png") for number in range(3)]
     assert "over 0 MB together" in str(await refusal(asking(*urls), pictures(bounds=Bounds(total_bytes=60))))
+    one_by_one = pictures(bounds=Bounds(total_bytes=60, at_once=1))
+    many = [site.page(f"/many-{number}.png") for number in range(9)]
+    await refusal(asking(*many), one_by_one)
+    assert len([path for path in site.asked if "many" in path]) < 5, (
+        "what is too much is not fetched to the end"
+    )
     assert "more than 2 pictures" in str(await refusal(asking(*urls), pictures(bounds=Bounds(count=2))))
 
 

@@ -40,6 +40,14 @@ class Bounds:
     at_once: int = 4
 
 
+@dataclass(slots=True)
+class _Haul:
+    """What the fetches of one request share."""
+
+    turnstile: asyncio.Semaphore
+    left_bytes: int
+
+
 class Refused(Exception):  # control flow of this module only
     """Why something cannot be fetched, as the second half of a sentence."""
 
@@ -61,26 +69,19 @@ class Pictures:
             return request
         if len(named) > self._bounds.count:
             raise DialectError(f"The request names more than {self._bounds.count} pictures by their address.")
-        turnstile = asyncio.Semaphore(self._bounds.at_once)
+        haul = _Haul(asyncio.Semaphore(self._bounds.at_once), self._bounds.total_bytes)
         try:
             async with asyncio.TaskGroup() as group:
-                tasks = {
-                    uri: group.create_task(self._fetch(media, turnstile)) for uri, media in named.items()
-                }
+                tasks = {uri: group.create_task(self._fetch(media, haul)) for uri, media in named.items()}
         except* DialectError as refused:
             raise refused.exceptions[0] from None
-        fetched = {uri: task.result() for uri, task in tasks.items()}
-        if sum(len(media.data) for media in fetched.values()) * 3 // 4 > self._bounds.total_bytes:
-            raise DialectError(
-                f"The pictures of the request are over {self._bounds.total_bytes >> 20} MB together."
-            )
-        return _replace(request, fetched)
+        return _replace(request, {uri: task.result() for uri, task in tasks.items()})
 
-    async def _fetch(self, media: Media, turnstile: asyncio.Semaphore) -> Media:
-        async with turnstile:
+    async def _fetch(self, media: Media, haul: _Haul) -> Media:
+        async with haul.turnstile:
             try:
                 async with asyncio.timeout(self._bounds.each_s):
-                    return await self._follow(media)
+                    fetched = await self._follow(media)
             except TimeoutError:
                 raise _refusal(media, f"did not come within {self._bounds.each_s:g} s") from None
             except Refused as error:
@@ -91,6 +92,12 @@ class Pictures:
                 raise _refusal(media, f"is over {self._bounds.each_bytes >> 20} MB") from None
             except (TransportError, UnsendableRequest) as error:
                 raise _refusal(media, f"cannot be fetched: {error}") from error
+            haul.left_bytes -= len(fetched.data) * 3 // 4
+            if haul.left_bytes < 0:
+                raise DialectError(
+                    f"The pictures of the request are over {self._bounds.total_bytes >> 20} MB together."
+                )
+            return fetched
 
     async def _follow(self, media: Media) -> Media:
         """What is at the end of the redirects."""
