@@ -102,6 +102,19 @@ def test_where_no_project_has_claude_gemini_answers_and_vertex_is_not_asked_agai
     assert len(claude_calls(sandbox)) == 1
 
 
+def test_nobody_waits_for_a_dead_account_when_a_gemini_model_can_answer(
+    sandbox: SandboxProcess, data_dir: Path, add: Add
+) -> None:
+    add("ann")
+    add("bob")
+    sandbox.script("raw", status=400, json=NOT_ENABLED, model=CLAUDE, times=None)
+    with Gateway(data_dir, sandbox.url, POOL__RESCUE_S="90", POOL__DEADLINE_S="100") as gateway:
+        sandbox.revoke("bob@example.com")
+        answer = ask(gateway)  # the client gives up after 30 s
+    assert answer.status == 200
+    assert answer.headers["x-regrant-model"].startswith("gemini-")
+
+
 def test_an_account_whose_project_has_claude_is_found_behind_one_that_has_not(
     sandbox: SandboxProcess, data_dir: Path, add: Add
 ) -> None:

@@ -257,6 +257,14 @@ def test_only_the_call_right_behind_the_thought_is_signed() -> None:
     assert [call.signature for call in calls] == ["AbC=", None]
 
 
+def test_an_empty_text_between_a_thought_and_its_call_does_not_part_them() -> None:
+    message = thought_then_call("regrant:AbC=")
+    message["content"].insert(1, text(""))
+    call = decode(HI, message).turns[1].parts[1]
+    assert isinstance(call, ToolCall)
+    assert call.signature == "AbC="
+
+
 def test_redacted_thoughts_are_kept_and_not_sent_to_gemini() -> None:
     message = {"role": "assistant", "content": [{"type": "redacted_thinking", "data": "xyz"}, text("ok")]}
     assert decode(HI, message).turns[1].parts[0] == Thinking(text="", redacted="xyz")
