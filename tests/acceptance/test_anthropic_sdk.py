@@ -72,9 +72,6 @@ def sent(google: SandboxProcess, endpoint: str = "") -> list[Json]:
     ]
 
 
-# -- text --------------------------------------------------------------------------------------------------------------
-
-
 def test_a_message_is_answered_under_the_name_that_was_asked_for(client: anthropic.Anthropic) -> None:
     message = client.messages.create(
         model="claude-opus-4-8", max_tokens=5000, system="Be brief.", messages=[user("hi")]
@@ -174,9 +171,6 @@ def test_thoughts_come_as_a_signed_block_before_the_text(client: anthropic.Anthr
         assert thought.signature
         assert message.usage.output_tokens_details is not None
         assert message.usage.output_tokens_details.thinking_tokens > 0
-
-
-# -- tools -------------------------------------------------------------------------------------------------------------
 
 
 def test_two_rounds_of_parallel_tools_and_an_answer(
@@ -316,9 +310,6 @@ def test_a_web_search_brings_citations_and_results(
     assert sent(google)[-1]["tools"] == [{"googleSearch": {}}]
 
 
-# -- counting and models -----------------------------------------------------------------------------------------------
-
-
 @pytest.mark.parametrize("upstream", ["gemini", "vertex"])
 def test_tokens_are_counted_by_google(
     google: SandboxProcess, people_on: Any, upstream: str, data_dir: Path
@@ -357,9 +348,6 @@ def test_models_are_listed_and_described_in_anthropics_shape(client: anthropic.A
     assert one.max_input_tokens is not None
     with pytest.raises(anthropic.NotFoundError):
         client.models.retrieve("nobody-knows-it")
-
-
-# -- errors ------------------------------------------------------------------------------------------------------------
 
 
 def ask(client: anthropic.Anthropic, **options: Any) -> anthropic.types.Message:
@@ -471,9 +459,6 @@ def test_gotcha_14_a_client_that_leaves_ends_the_call_to_google(
     with served.opened("/v1/messages", asked) as (_, answer):
         assert answer.readline() == b"event: message_start\n"
     wait_until(lambda: google.journal(endpoint="stream")[-1]["aborted"], "Google's side is told")
-
-
-# -- the pool ----------------------------------------------------------------------------------------------------------
 
 
 def test_an_account_that_dies_in_mid_conversation_is_not_noticed_by_the_client(

@@ -111,8 +111,6 @@ def gather(events: list[Any]) -> Any:
     return message
 
 
-# -- golden ------------------------------------------------------------------------------------------------------------
-
 GEMINI_STREAM = """\
 data: {"candidates":[{"content":{"role":"model","parts":[{"text":"Plan…","thought":true}]},"index":0}],"usageMetadata":{"promptTokenCount":20,"thoughtsTokenCount":9,"totalTokenCount":29},"modelVersion":"gemini-3.8-flash","responseId":"R1"}
 
@@ -171,9 +169,6 @@ def test_the_worked_stream_of_the_facts_becomes_the_events_beside_it(size: int) 
     events += decoder.end()
     encoder = anthropic.stream_encoder(CONTEXT)
     assert b"".join(encoder.encode(event) for event in events).decode() == ANTHROPIC_STREAM
-
-
-# -- whole answers -----------------------------------------------------------------------------------------------------
 
 
 def test_a_plain_answer() -> None:
@@ -278,9 +273,6 @@ def test_media_cannot_be_held_and_are_refused_by_name(mime: str) -> None:
 
 def test_a_count_of_tokens() -> None:
     assert json.loads(anthropic.encode_count(12)) == {"input_tokens": 12}
-
-
-# -- streams -----------------------------------------------------------------------------------------------------------
 
 
 def test_a_stream_that_fails_ends_with_an_error_and_never_with_message_stop() -> None:
