@@ -54,7 +54,7 @@ from regrant.state import StateDatabase
 from regrant.traffic.exchange import Exchange
 from regrant.transport.addresses import is_public
 from regrant.transport.client import HttpClient
-from regrant.transport.model import Transport
+from regrant.transport.model import Request, Response, Transport
 
 FOLLOW_FILES_S = 0.5
 
@@ -110,11 +110,26 @@ class App:
         self.settings = settings
         self.clock = clock
         self.transport = transport
+        self._make_accounts(store)
+        self._make_pool()
+        self._make_gateway()
+        self.incidents = IncidentWatch(clock, lambda: settings().google.client_id)
+        # Whoever follows the process: the console's event stream, metrics. None of them may block or raise.
+        self.exchange_listeners: list[Callable[[Exchange], None]] = []
+        self.settings_listeners: list[Callable[[list[str]], None]] = []
+        self.closing_listeners: list[Callable[[], None]] = []
+        self.address = ""
+        """Where the process listens, once it does: `http://127.0.0.1:8045`."""
+        self._office: Asgi | None = None
+        self._importing: asyncio.Lock | None = None
+
+    def _make_accounts(self, store: AccountStore) -> None:
+        settings, clock = self.settings, self.clock
         self.state = StateDatabase(settings.data_dir / "state.sqlite3", clock, report=_report_state)
         self.key_file = KeyFile(settings.data_dir, clock)
         self.keys = KeyRing()
         self.graveyard = Graveyard(self.state)
-        self.oauth = GoogleOAuth(transport, _Endpoints(settings))
+        self.oauth = GoogleOAuth(self.transport, _Endpoints(settings))
         self.keeper = Keeper(
             store,
             GoogleRefresher(self.oauth, self.oauth_clients),
@@ -137,21 +152,27 @@ class App:
             scopes=lambda: settings().google.scopes,
             clock=clock,
         )
+
+    def _make_pool(self) -> None:
+        settings, clock = self.settings, self.clock
         self.shared_cooldowns = SharedCooldowns(self.state)
         strategy = STRATEGIES[settings().pool.strategy]()
         self.pool = Pool(clock, strategy, on_cooldown=self.shared_cooldowns.publish)
-        self.members = Members(self.pool, lambda: settings().google.client_id)
+        self.members = Members(self.pool, lambda: settings().google.client_id, self._pool_changed)
         self.pipeline = Pipeline(
             self.keeper,
             self.pool,
-            transport,
+            self.transport,
             clock=clock,
             limits=lambda: settings().pool,
             quota_zone=lambda: _zone(settings().quota.timezone),
         )
+
+    def _make_gateway(self) -> None:
+        settings, clock = self.settings, self.clock
         self.signatures = SignatureStore(self.state, clock)
         calls = Calls(self.keeper, settings)
-        self.offer = Offer(self.pipeline, calls, settings=settings, clock=clock)
+        self.offer = Offer(self.pipeline, calls, self.pool, settings=settings, clock=clock)
         pictures = Pictures(self._reach_out, wanted=lambda: settings().models.fetch_images)
 
         def chat(dialect: ServerDialect) -> ChatService:
@@ -174,17 +195,6 @@ class App:
             keys=lambda: self.keys,
             on_exchange=self._tell_exchange,
         )
-        self.incidents = IncidentWatch(clock, lambda: settings().google.client_id)
-        # Whoever follows the process: the console's event stream, metrics. None of them may block or raise.
-        self.exchange_listeners: list[Callable[[Exchange], None]] = []
-        self.settings_listeners: list[Callable[[list[str]], None]] = []
-        self.closing_listeners: list[Callable[[], None]] = []
-        self.address = ""
-        """Where the process listens, once it does: `http://127.0.0.1:8045`."""
-        self._office: Asgi | None = None
-        self._importing: asyncio.Lock | None = None
-
-    # -- life ------------------------------------------------------------------------------------------------------
 
     async def start(self) -> None:
         """Load accounts and keys, fill the pool, and follow what others change."""
@@ -221,6 +231,7 @@ class App:
 
     def reload_settings(self) -> None:
         """Apply config.toml as it is now; what is wrong is logged and changes nothing."""
+        before = self.settings()
         try:
             waiting = self.settings.reload()
         except SettingsError as error:
@@ -229,7 +240,7 @@ class App:
             return
         logs.configure(self.settings().log, self.settings.data_dir)
         self.load_keys()
-        self.members.fill(self.keeper.entries())
+        self._follow_settings(before)
         text = (
             f"settings changed; a restart is needed for: {', '.join(waiting)}"
             if waiting
@@ -238,6 +249,20 @@ class App:
         log.info("settings_changed", text)
         for listener in self.settings_listeners:
             listener(waiting)
+
+    def _follow_settings(self, before: Settings) -> None:
+        """Bring the parts in line that do not read their settings at each use."""
+        now = self.settings()
+        self.members.fill(self.keeper.entries())
+        self.offer.discovery.forget()
+        if now.pool.strategy != before.pool.strategy:
+            self.pool.use(STRATEGIES[now.pool.strategy]())
+        if now.network != before.network and isinstance(self.transport, LiveTransport):
+            self.transport.swap(http_client(self.settings))
+
+    def _pool_changed(self) -> None:
+        """Other accounts may see other models."""
+        self.offer.discovery.forget()
 
     def load_keys(self) -> None:
         """Take the client keys as they are on disk; an unreadable file leaves the last good ones."""
@@ -250,8 +275,6 @@ class App:
     def _tell_exchange(self, exchange: Exchange) -> None:
         for listener in self.exchange_listeners:
             listener(exchange)
-
-    # -- facts -----------------------------------------------------------------------------------------------------
 
     def can_serve(self) -> bool:
         """Whether any account may be chosen for some model."""
@@ -281,8 +304,6 @@ class App:
     def _defaults(self) -> Defaults:
         google = self.settings().google
         return Defaults(google.project_id, google.upstream, google.location, google.scopes)
-
-    # -- ASGI ------------------------------------------------------------------------------------------------------
 
     async def __call__(self, scope: Any, receive: Any, send: Any) -> None:
         """Every HTTP request: the back office under /api and for the browser's return from Google, else the gateway."""
@@ -343,16 +364,41 @@ def build(
     transport: Transport | None = None,
 ) -> App:
     """Put a gateway together. What is not given is the real thing."""
-    network = settings().network
     files = FileStore(settings.data_dir)
     files.prepare()
-    client = transport or HttpClient(
+    client = transport or LiveTransport(http_client(settings))
+    return App(settings, clock=clock or SystemClock(), store=store or files, transport=client)
+
+
+def http_client(settings: LiveSettings) -> HttpClient:
+    """The client for all outgoing calls, as the settings want it now. Raises SettingsError."""
+    network = settings().network
+    return HttpClient(
         ca_file=network.ca_file,
         proxy=network.proxy.reveal(),
         environment=settings.environ,
         user_agent=f"regrant/{__version__}",
     )
-    return App(settings, clock=clock or SystemClock(), store=store or files, transport=client)
+
+
+class LiveTransport:
+    """The transport of the moment: it can be changed for another while requests are under way on the old one."""
+
+    def __init__(self, current: Transport) -> None:
+        self._current = current
+        self._old: list[Transport] = []
+
+    async def send(self, request: Request) -> Response:
+        return await self._current.send(request)
+
+    def swap(self, other: Transport) -> None:
+        """Use `other` from now on. What is under way ends on the old one; its idle connections close by themselves."""
+        self._old = [*self._old[-3:], self._current]
+        self._current = other
+
+    async def close(self) -> None:
+        for transport in (*self._old, self._current):
+            await transport.close()
 
 
 @functools.cache

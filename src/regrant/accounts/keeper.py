@@ -95,8 +95,6 @@ class Keeper:
         self._loops: list[asyncio.Task[None]] = []
         self._started_at = 0.0
 
-    # -- reading ---------------------------------------------------------------------------------------------------
-
     def entries(self) -> list[Entry]:
         return list(self._entries.values())
 
@@ -114,8 +112,6 @@ class Keeper:
 
     def listen(self, listener: Listener) -> None:
         self._listeners.append(listener)
-
-    # -- the life of the keeper ------------------------------------------------------------------------------------
 
     async def load(self) -> None:
         """Read all accounts. Raises StoreError."""
@@ -201,8 +197,6 @@ class Keeper:
             if entry.persisted and entry.account.last_used_at - entry.stored.last_used_at > USED_FLUSH_S:
                 await self._store_use(entry)
 
-    # -- tokens ----------------------------------------------------------------------------------------------------
-
     def ready_token(self, account_id: str) -> Secret | None:
         """The access token if it can be used at once; a stale one starts a refresh in the background."""
         entry = self._entries.get(account_id)
@@ -276,8 +270,6 @@ class Keeper:
         landed = await asyncio.shield(landing)
         async with entry.lock:  # the verdict is stored, or known not to be
             return landed
-
-    # -- what happened ---------------------------------------------------------------------------------------------
 
     def served(self, account_id: str) -> None:
         """A request was answered with this account. Cheap: the disk is touched every quarter of an hour at most."""
@@ -423,8 +415,6 @@ class Keeper:
             return False
         return True
 
-    # -- what others did to the store ------------------------------------------------------------------------------
-
     async def reload(self, account_id: str) -> None:
         """Take in the stored record as it is now; this process's own writes change nothing."""
         entry = self._entries.get(account_id)
@@ -479,8 +469,6 @@ class Keeper:
             self._corrupt[corrupt.id] = corrupt
         notices.tell_corrupt(corrupt)
         self._publish(corrupt.id, entry)
-
-    # -- carrying out ----------------------------------------------------------------------------------------------
 
     def _enter(self, account: Account) -> Entry:
         entry = Entry(Kept(account), account)

@@ -24,7 +24,9 @@ import uvicorn
 
 from regrant import __version__, logs
 from regrant.app import App, LiveSettings, build
+from regrant.clock import SystemClock
 from regrant.errors import RegrantError, SettingsError
+from regrant.gateway.key_file import KeyFile
 from regrant.gateway.keys import effective_mode
 from regrant.settings import Settings, data_dir, ensure_layout
 from regrant.settings.addresses import is_loopback
@@ -107,6 +109,8 @@ def _serve_folder(
         )
         return 1
     with listener:
+        first_key(settings)
+        warn_if_open(settings())
         if settings().server.workers > 1:
             from regrant.cli.workers import supervise
 
@@ -175,9 +179,6 @@ def _loop_factory() -> Any:
 async def _main(settings: LiveSettings, listener: socket.socket, *, first: bool, browser: bool) -> None:
     app = build(settings)
     app.address = url_of(listener)
-    if first:
-        first_key(app)
-        warn_if_open(settings())
     await app.start()
     server = Server(uvicorn_config(app))
     loop = asyncio.get_running_loop()
@@ -248,13 +249,12 @@ class Server(uvicorn.Server):
         self.should_exit = True
 
 
-def first_key(app: App) -> None:
+def first_key(settings: LiveSettings) -> None:
     """If clients need a key and there is none, make one and say it once, on stderr."""
-    app.load_keys()
-    if effective_mode(app.settings().server) == "off" or app.keys:
+    keys = KeyFile(settings.data_dir, SystemClock())
+    if effective_mode(settings().server) == "off" or settings().server.api_key or keys.load():
         return
-    _, secret = app.key_file.create("first")
-    app.load_keys()
+    _, secret = keys.create("first")
     print(f"A client key was made, it is shown only now: {secret.reveal()}", file=sys.stderr, flush=True)
 
 

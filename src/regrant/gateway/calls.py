@@ -70,7 +70,7 @@ class Calls:
         suits = None if everybody else is_on_vertex
         return Ask(call.model, build, read, key, through_vertex=True, suits=suits)
 
-    def ask_models(self, page_token: str) -> Ask:
+    def ask_models(self, page_token: str, suits: Callable[[Candidate], bool] | None = None) -> Ask:
         """One page of the list of models."""
 
         def build(account_id: str, token: Secret, left_s: float) -> Request:
@@ -78,7 +78,7 @@ class Calls:
             url = way.models_url(page_token)
             return google.ask("GET", url, token, project_id=way.project_id, timeouts=self._timeouts(left_s))
 
-        return Ask("", build, lambda: Relay("json", generates=False))
+        return Ask("", build, lambda: Relay("json", generates=False), suits=suits)
 
     def _way(self, account_id: str) -> google.Route:
         settings = self._settings().google

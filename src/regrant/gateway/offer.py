@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Callable, Sequence
 
 import msgspec
@@ -15,16 +16,24 @@ from regrant.gateway.reading import Relay
 from regrant.gateway.telling import tell
 from regrant.messages.catalogue import ModelInfo
 from regrant.messages.problem import Problem
+from regrant.pool.pool import Pool
+from regrant.pool.selector import Candidate
 from regrant.settings import Settings
 from regrant.traffic.exchange import Exchange
+
+Source = tuple[str, str]
+"""Upstream and project: models belong to them."""
+
+MAX_SOURCES = 16  # projects that are asked; beyond them nothing new is likely
 
 
 class Offer:
     def __init__(
-        self, pipeline: Pipeline, calls: Calls, *, settings: Callable[[], Settings], clock: Clock
+        self, pipeline: Pipeline, calls: Calls, pool: Pool, *, settings: Callable[[], Settings], clock: Clock
     ) -> None:
         self._pipeline = pipeline
         self._calls = calls
+        self._pool = pool
         self._settings = settings
         self.discovery = Discovery(self._fetch, clock)
 
@@ -55,13 +64,22 @@ class Offer:
         return None if isinstance(found, Refusal) else found
 
     async def _list(self) -> Sequence[ModelInfo] | Refusal:
-        """All pages of the list, as one account sees them."""
+        """The models that the accounts can see: one account of each project and upstream is asked."""
+        sources = dict.fromkeys((one.upstream, one.project) for one in self._pool.candidates)
+        asked: list[Source | None] = [*list(sources)[:MAX_SOURCES]] or [None]
+        answers = await asyncio.gather(*(self._list_one(source) for source in asked))
+        found = [models for models in answers if not isinstance(models, Refusal)]
+        if not found:
+            return answers[0]
+        return list({model.id: model for models in found for model in models}.values())
+
+    async def _list_one(self, source: Source | None) -> Sequence[ModelInfo] | Refusal:
+        """All pages of the list, as the accounts of one project see them; None: as anybody does."""
         found: list[ModelInfo] = []
         page_token = ""
         for _ in range(MAX_PAGES):
-            outcome = await self._pipeline.open(
-                self._calls.ask_models(page_token), Exchange(id="", at=0.0, dialect="")
-            )
+            ask = self._calls.ask_models(page_token, None if source is None else _belongs_to(source))
+            outcome = await self._pipeline.open(ask, Exchange(id="", at=0.0, dialect=""))
             if isinstance(outcome, Refusal):
                 return outcome
             try:
@@ -75,3 +93,7 @@ class Offer:
             if not page_token:
                 break
         return found
+
+
+def _belongs_to(source: Source) -> Callable[[Candidate], bool]:
+    return lambda candidate: (candidate.upstream, candidate.project) == source

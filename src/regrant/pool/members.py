@@ -20,8 +20,12 @@ from regrant.pool.standing import Obstacle, Standing
 class Members:
     """A listener of the keeper. `default_client_id` names the OAuth client of accounts that name none."""
 
-    def __init__(self, pool: Pool, default_client_id: Callable[[], str]) -> None:
+    def __init__(
+        self, pool: Pool, default_client_id: Callable[[], str], on_change: Callable[[], None] = lambda: None
+    ) -> None:
+        """`on_change` is told when somebody came, went or changed in what choosing depends on."""
         self._pool = pool
+        self._on_change = on_change
         self._default_client_id = default_client_id
         self._known: dict[str, Candidate | Absence] = {}
 
@@ -35,6 +39,7 @@ class Members:
         if entry is None:
             self._known.pop(account_id, None)
             self._pool.forget(account_id)
+            self._on_change()
             return
         place = self._place(entry.account)
         if self._known.get(account_id) == place:
@@ -44,6 +49,7 @@ class Members:
             self._pool.admit(place)
         else:
             self._pool.evict(account_id, place)
+        self._on_change()
 
     def account_notice(self, account: Account, notice: Notify) -> None:
         """Membership follows from the account itself."""

@@ -47,8 +47,6 @@ class Pool:
         self._in_flight: Counter[str] = Counter()
         self._room = WaitingRoom(clock, self.lease, max_waiting=max_waiting)
 
-    # Who is in
-
     @property
     def candidates(self) -> tuple[Candidate, ...]:
         """The accounts in the pool, in the order of their ids: a snapshot that never changes."""
@@ -58,6 +56,10 @@ class Pool:
     def absences(self) -> Mapping[Absence, int]:
         """How many known accounts are out of the pool, by reason."""
         return +self._absences
+
+    def use(self, strategy: Strategy) -> None:
+        """Choose by another strategy from the next lease on."""
+        self._strategy = strategy
 
     def replace(self, candidates: Iterable[Candidate], absent: Mapping[str, Absence] | None = None) -> None:
         """Swap the whole pool at once; `absent` gives the reasons of the known accounts that are out of it."""
@@ -87,8 +89,6 @@ class Pool:
         self._drop_absence(id_)
         self._roster = self._roster.without(id_)
         self._changed()
-
-    # Leases
 
     def lease(self, wish: Wish) -> Lease | Unavailable:
         """An account that is free now, or why there is none. Never waits."""
@@ -144,8 +144,6 @@ class Pool:
     def leases(self) -> int:
         """How many leases are out."""
         return self._in_flight.total()
-
-    # Cool-downs
 
     def report(self, lease: Lease, fault: Fault) -> None:
         """Apply what a failed attempt teaches: its cool-down, and a strike if the same thing just happens again."""
@@ -265,7 +263,9 @@ def _absence(candidate: Candidate, wish: Wish, held: Cooldown | None) -> Absence
     if wish.model in candidate.protected:
         return Absence.QUOTA
     if held is not None:
-        return Absence.ATTENTION if math.isinf(held.until) else Absence.COOLDOWN
+        # Google refuses even fresh tokens of this account: a person must look, waiting is no advice.
+        persons = math.isinf(held.until) or held.why is FaultKind.TOKEN_REJECTED
+        return Absence.ATTENTION if persons else Absence.COOLDOWN
     return Absence.TRIED
 
 
