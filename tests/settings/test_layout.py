@@ -2,6 +2,9 @@ from __future__ import annotations
 
 import os
 import stat
+import subprocess
+import sys
+import tempfile
 from pathlib import Path
 
 import pytest
@@ -45,11 +48,30 @@ def test_a_data_folder_below_a_file_is_named_with_what_to_do(tmp_path: Path) -> 
         ensure_layout(tmp_path / "file" / "data")
 
 
-@pytest.mark.skipif(os.name == "nt" or os.geteuid() == 0, reason="root may write everywhere")
-def test_a_folder_without_permission_is_told_with_what_to_do(tmp_path: Path) -> None:
-    tmp_path.chmod(0o500)
-    try:
-        with pytest.raises(SettingsError, match="no permission"):
-            ensure_layout(tmp_path / "data")
-    finally:
-        tmp_path.chmod(0o700)
+AS_NOBODY = """
+import os, pathlib, sys
+from regrant.errors import SettingsError
+from regrant.settings import ensure_layout
+if os.geteuid() == 0:
+    os.setuid(65534)
+try:
+    ensure_layout(pathlib.Path(sys.argv[1]))
+except SettingsError as error:
+    print(error)
+"""
+
+
+@pytest.mark.skipif(os.name == "nt", reason="Windows has no such permissions")
+def test_a_folder_without_permission_is_told_with_what_to_do() -> None:
+    # In a process of its own, as somebody who is not root: root may write everywhere.
+    with tempfile.TemporaryDirectory() as name:
+        Path(name).chmod(0o555)
+        run = subprocess.run(
+            [sys.executable, "-c", AS_NOBODY, f"{name}/data"],
+            capture_output=True,
+            text=True,
+            timeout=30,
+            check=True,
+        )
+        Path(name).chmod(0o700)
+    assert "no permission" in run.stdout
