@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import functools
 from collections.abc import Awaitable, Callable, Iterable
 from typing import Any
 
@@ -25,6 +26,7 @@ LINGER_S = 5.0  # how long a client that is turned away may go on sending
 _CONTROLS = dict.fromkeys((*range(32), 127), "?")
 
 
+@functools.lru_cache(maxsize=256)
 def _field_value(text: str) -> bytes:
     """`text` as a header may hold it: a client's model name comes here with whatever is in it."""
     return text[:200].translate(_CONTROLS).encode("latin-1", "replace")

@@ -171,18 +171,9 @@ class Pipeline:
 
     async def _attempt(self, journey: _Journey, lease: Lease, attempt: Attempt) -> Answer | Fault:
         account_id = lease.account.id
-        try:
-            async with asyncio.timeout(journey.deadline - self._clock.monotonic()):
-                token = self._keeper.ready_token(account_id) or await self._keeper.token(account_id)
-        except TimeoutError:
-            return token_unavailable("no token came before the deadline")
-        except AccountUnusable as error:
-            if error.why == "disabled":
-                journey.tried.discard(
-                    account_id
-                )  # out of the pool now; whoever brings it back may save this request
-                return account_died()
-            return token_unavailable(error.why) if error.why == "away" else token_refused(error.why)
+        token = self._keeper.ready_token(account_id) or await self._wait_for_token(journey, account_id)
+        if isinstance(token, Fault):
+            return token
         journey.calls += 1
         left_s = max(0.05, journey.deadline - self._clock.monotonic())
         try:
@@ -197,6 +188,19 @@ class Pipeline:
         except BaseException:
             await response.close()
             raise
+
+    async def _wait_for_token(self, journey: _Journey, account_id: str) -> Secret | Fault:
+        try:
+            async with asyncio.timeout(journey.deadline - self._clock.monotonic()):
+                return await self._keeper.token(account_id)
+        except TimeoutError:
+            return token_unavailable("no token came before the deadline")
+        except AccountUnusable as error:
+            if error.why == "disabled":
+                # Out of the pool now; whoever brings it back may save this request.
+                journey.tried.discard(account_id)
+                return account_died()
+            return token_unavailable(error.why) if error.why == "away" else token_refused(error.why)
 
     async def _refused(self, journey: _Journey, lease: Lease, token: Secret, response: Response) -> Fault:
         try:

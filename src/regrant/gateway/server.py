@@ -41,6 +41,11 @@ SPEAKERS: dict[Speech, ProblemDialect] = {
 }
 
 
+WATCH_AFTER_S = (
+    0.02  # most requests with a fast answer are over by then; a leaving client is noticed soon enough
+)
+
+
 class TooLarge(Exception):  # control flow of this module only
     """The body is over the limit."""
 
@@ -256,7 +261,9 @@ async def until_client_leaves(work: Any, receive: Receive) -> None:
     """Run `work`; when the client disconnects, cancel it at once. Raises ClientLeft."""
     task = asyncio.current_task()
     assert task is not None
+    loop = asyncio.get_running_loop()
     left = False
+    watcher: asyncio.Task[None] | None = None
 
     async def watch() -> None:
         nonlocal left
@@ -265,7 +272,11 @@ async def until_client_leaves(work: Any, receive: Receive) -> None:
         left = True
         task.cancel()
 
-    watcher = asyncio.create_task(watch(), name="watch for the client leaving")
+    def begin() -> None:
+        nonlocal watcher
+        watcher = loop.create_task(watch(), name="watch for the client leaving")
+
+    timer = loop.call_later(WATCH_AFTER_S, begin)
     try:
         await work
     except asyncio.CancelledError:
@@ -273,4 +284,6 @@ async def until_client_leaves(work: Any, receive: Receive) -> None:
             raise ClientLeft from None
         raise
     finally:
-        watcher.cancel()
+        timer.cancel()
+        if watcher is not None:
+            watcher.cancel()
