@@ -1,6 +1,6 @@
 """Every answer that a token endpoint is known to give to a refresh: which ones disable, and which never may.
 
-Source: facts 2.1. Rows that only a code exchange can meet (malformed code, code verifier, reused code) are answers to a
+Source: docs/sources.md, section 2. Rows that only a code exchange can meet (malformed code, code verifier, reused code) are answers to a
 refresh here all the same: what disables is the evidence of rule 1, not the wording.
 """
 

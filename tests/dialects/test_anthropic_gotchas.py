@@ -1,4 +1,4 @@
-"""What Claude Code sends, and what others have run into on the way from Messages to Gemini (facts 4.10)."""
+"""What Claude Code sends, and what others have run into on the way from Messages to Gemini (docs/sources.md, section 4)."""
 
 import json
 from typing import Any

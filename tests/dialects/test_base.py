@@ -8,7 +8,7 @@ from regrant.dialects import anthropic, gemini, openai_chat
 from regrant.dialects.base import ClientDialect, ProblemDialect, ReplyContext, ServerDialect, reply_context
 from regrant.messages.problem import Problem, ProblemKind
 
-SERVERS: tuple[ServerDialect, ...] = (openai_chat,)
+SERVERS: tuple[ServerDialect, ...] = (openai_chat, anthropic, gemini)
 CLIENTS: tuple[ClientDialect, ...] = (gemini,)
 PROBLEMS: tuple[ProblemDialect, ...] = (openai_chat, anthropic, gemini)
 """mypy proves that these packages have the functions that the protocols ask for."""

@@ -14,7 +14,8 @@ from regrant.oauth.google import Refused
 from regrant.secret import MASK, Secret, redact
 
 DAY_S = 86_400
-TESTING_LIFETIME_S = 7 * DAY_S  # consent to an app whose publishing status is Testing (facts 1.8)
+TESTING_LIFETIME_S = 7 * DAY_S
+"""Consent to an app whose publishing status is Testing. Source: docs/sources.md, section 1."""
 UNUSED_LIMIT_S = 180 * DAY_S
 _GONE = re.compile(r"\baccount\b[^.]{0,40}\b(?:deleted|disabled)\b", re.IGNORECASE)
 _TOKEN_SHAPES = re.compile(r"\bya29\.[\w.-]+|\b1//[\w-]+|\bGOCSPX-[\w-]+")
@@ -33,7 +34,7 @@ class Advice:
 
 
 def diagnose(account: Account, refused: Refused, now: float) -> Cause:
-    """The cause of death: the first row of DESIGN section 4 that the evidence fits."""
+    """The cause of death: the first in the order of docs/lifecycle.md that the evidence fits."""
     token = account.token
     if refused.subtype in {"invalid_rapt", "rapt_required"}:
         return Cause.REAUTH_REQUIRED

@@ -1,4 +1,4 @@
-"""Adds accounts, and brings back those that are added again (rule 4 of DESIGN section 2).
+"""Adds accounts, and brings back those that are added again (rule 4 of docs/lifecycle.md).
 
 The e-mail always comes from Google, live. An account is matched by e-mail, else by Google's stable id; a re-add replaces
 the grant in place. What a new grant changes in an account is `lifecycle.py`; the browser's part is `signin.py`.

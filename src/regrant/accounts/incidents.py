@@ -1,4 +1,4 @@
-"""Many deaths at once are one incident: what is said about a mass failure (rule 8 of DESIGN section 2).
+"""Many deaths at once are one incident: what is said about a mass failure (rule 8 of docs/lifecycle.md).
 
 Pure. Changes nothing about any account: every one of them was disabled on its own evidence. Watching the accounts and
 telling people is `incident_watch.py`; undoing an incident is verifying its accounts in a batch.

@@ -5,6 +5,8 @@ stored record is read again, what others did to it is taken in first (`Observed`
 verdict meets the grant that is stored now and not the one in memory. An eviction does not wait for the disk: the
 account leaves the pool first, and a write that fails is repeated until it succeeds. Refreshes run in tasks of their own
 (`flights.py`); a caller that goes away does not cancel one. Adding accounts is `enrolment.py`.
+
+Over 400 lines on purpose: what memory, the pool, the disk and the waiters know, and in which order, is one argument.
 """
 
 from __future__ import annotations

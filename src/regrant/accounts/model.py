@@ -1,6 +1,6 @@
 """An account: one Google identity that Regrant may act as, as it is kept in `<data>/accounts/<id>.json`.
 
-The file format (DESIGN section 2) is decoded and encoded here; unknown fields survive. What may happen to an account
+The file format (docs/lifecycle.md) is decoded and encoded here; unknown fields survive. What may happen to an account
 is `lifecycle.py`; where it is kept is `file_store.py`.
 """
 
@@ -32,7 +32,7 @@ class Freshness(StrEnum):
 
 
 class Cause(StrEnum):
-    """Why a grant died (DESIGN section 4)."""
+    """Why a grant died (docs/lifecycle.md)."""
 
     REAUTH_REQUIRED = "reauth_required"
     ACCOUNT_GONE = "account_gone"
@@ -140,7 +140,7 @@ class Account(msgspec.Struct, frozen=True, kw_only=True):
         return self.project_id or (self.client_id or default_client_id).partition("-")[0]
 
     def freshness(self, now: float) -> Freshness:
-        """How good the access token is at `now` (unix seconds); rule 6 of DESIGN section 2."""
+        """How good the access token is at `now` (unix seconds); rule 6 of docs/lifecycle.md."""
         left = self.token.expiry_timestamp - now
         lifetime = self.token.expires_in
         if not self.token.access_token or left < min(60.0, lifetime / 10):
@@ -350,7 +350,7 @@ def to_document(account: Account) -> dict[str, Any]:
 
 
 def public_fields(account: Account) -> dict[str, Any]:
-    """The fields of DESIGN section 2 less `token` and `client_secret`; no secret in it."""
+    """The fields of the file less `token` and `client_secret`; no secret in it."""
     document: dict[str, Any] = {
         "schema": SCHEMA,
         "revision": account.revision,

@@ -1,4 +1,4 @@
-"""What the log says about accounts; the four messages of DESIGN section 7 to the letter.
+"""What the log says about accounts; the four messages of docs/operating.md to the letter.
 
 When something is said is decided in `lifecycle.py`; where it is written is `logs.py`.
 """

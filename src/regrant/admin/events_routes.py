@@ -82,7 +82,7 @@ class Newsroom:
 
 
 def show_exchange(exchange: Exchange) -> dict[str, object]:
-    """The fields of DESIGN section 7's traffic."""
+    """The fields of the traffic record."""
     return {
         "id": exchange.id,
         "at": exchange.at,

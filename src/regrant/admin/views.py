@@ -1,4 +1,4 @@
-"""The accounts as people and programs see them: the object of DESIGN section 7.
+"""The accounts as people and programs see them: the account object of the admin API.
 
 Pure, and free of secrets: built from `public_fields` and from what the pool and the clock add. Used by the API and by
 `regrant accounts … --json`.

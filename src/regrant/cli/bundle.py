@@ -1,6 +1,6 @@
 """What can be imported, and what an export holds: files of accounts as values. Pure; doing it is `transfer.py`.
 
-Understood are an export of Regrant (with or without secrets), one account file (DESIGN section 2), Application Default
+Understood are an export of Regrant (with or without secrets), one account file, Application Default
 Credentials, and a list of objects with `email` and `refresh_token`, as other gateways export it.
 """
 

@@ -1,6 +1,6 @@
 """Who answers a Messages request: Claude on Vertex where an account has it, else a Gemini model.
 
-The order is that of DESIGN's routing: an alias decides for good; a Claude name that nothing else matches is tried on Vertex.
+The order is that of `routing.py`: an alias decides for good; a Claude name that nothing else matches is tried on Vertex.
 """
 
 from __future__ import annotations

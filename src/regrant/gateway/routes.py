@@ -105,7 +105,7 @@ def _models(method: str, path: str, query: bytes, headers: Mapping[bytes, bytes]
 
 
 def speech_of(path: str, query: bytes, headers: Mapping[bytes, bytes]) -> Speech:
-    """Whose words an answer on this path is told in; `/v1/models` is shared by three. Source: facts 6.5."""
+    """Whose words an answer on this path is told in; `/v1/models` is shared by three. Source: docs/sources.md, section 6."""
     if path.startswith("/v1beta/openai/"):
         return Speech.OPENAI
     if path.startswith("/v1beta/") or _GEMINI.fullmatch(path):

@@ -1,7 +1,7 @@
 """Which upstream model serves the name that a client asked for.
 
 Exact alias, then the most specific wildcard, then the models that the accounts can see, then the presets, then the
-default (DESIGN section 8). Pure; discovering models is `discovery.py`.
+default. Pure; discovering models is `discovery.py`.
 """
 
 from __future__ import annotations

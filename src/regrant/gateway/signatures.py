@@ -5,7 +5,7 @@ return a call's id, name and arguments only. So each signature is kept by the id
 minted, because nobody else is sure to verify it; what follows from that for a request is `passport.py`. Looking up is a
 matter of memory; the state database is told of every change, so that a restart and the other processes know it too.
 Ids are only looked for among those of the same client key. Entries end after a day, the oldest go when there are too many.
-Source: facts 4.6.
+Source: docs/sources.md, section 4.
 """
 
 from __future__ import annotations

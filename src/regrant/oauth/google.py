@@ -132,7 +132,7 @@ _KINDS: Mapping[str, RefusalKind] = {
 _PASSING_ERRORS = frozenset(
     {"internal_failure", "server_error", "temporarily_unavailable", "rate_limit_exceeded", "slow_down"}
 )
-"""Codes of trouble that ends by itself, at whatever status. Source: google-auth 2.62 `_client.py`, facts 2.1."""
+"""Codes of trouble that ends by itself, at whatever status. Source: google-auth 2.62 `_client.py`, docs/sources.md, section 2."""
 
 
 def refresh_form(client: OAuthClient, refresh_token: Secret) -> bytes:

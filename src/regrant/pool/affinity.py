@@ -17,7 +17,7 @@ SESSION_HEADERS = (
     "thread-id",
     "x-conversation-id",
 )
-"""Lower-case names, the first present wins. Source: clients.md (Claude Code, Codex, opencode)."""
+"""Lower-case names, the first present wins. Source: docs/sources.md, section 6."""
 
 OPENING_CHARS = 4096  # of each opening text: enough to tell conversations apart, cheap to hash
 

@@ -1,6 +1,6 @@
 """Claude models on Vertex: Anthropic's Messages protocol at `:rawPredict` and `:streamRawPredict`.
 
-Who may call is `gemini_endpoints.py`. Source: facts 5.3.
+Who may call is `gemini_endpoints.py`. Source: docs/sources.md, section 5.
 """
 
 from __future__ import annotations

@@ -1,6 +1,6 @@
 """The consent page: `GET /o/oauth2/v2/auth`, answered by itself as one of the pretend people.
 
-Redeeming the code is `oauth_endpoints.py`. Source: facts 1.2.
+Redeeming the code is `oauth_endpoints.py`. Source: docs/sources.md, section 1.
 """
 
 from __future__ import annotations

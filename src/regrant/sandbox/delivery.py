@@ -188,7 +188,7 @@ async def _interrupt(exchange: Exchange, manner: Manner, next_piece: bytes) -> N
 def _ending(answer: Answer, manner: Manner, stop_at: int | None) -> bytes:
     """What closes the body. An error in mid-stream is a bare JSON object over several lines, without `data:`.
 
-    Source: facts 3.4.
+    Source: docs/sources.md, section 3.
     """
     error = manner.error if manner.then is Then.ERROR else b""
     if answer.form is Form.SSE:

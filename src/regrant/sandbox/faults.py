@@ -1,6 +1,6 @@
 """Google's error answers by name, with the texts and details that it sends.
 
-Source: facts 2.1 (token endpoint), 3.2 (envelope and bodies), 3.3 (429), 5.2 (Vertex). When to send which is decided elsewhere.
+Source: docs/sources.md, sections 2, 3 and 5. When to send which is decided elsewhere.
 """
 
 from __future__ import annotations

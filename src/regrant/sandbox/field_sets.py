@@ -1,7 +1,7 @@
 """The closed field sets of the Gemini API, as data.
 
 A kind is a scalar (`string bool int float bytes struct value`), `enum:Name`, a message name, `[]kind` or `{}kind` (a map).
-How they are enforced is `strict.py`. Source: facts 4.2, 4.3, 4.5, 4.7.
+How they are enforced is `strict.py`. Source: docs/sources.md, section 4.
 """
 
 from __future__ import annotations

@@ -1,6 +1,6 @@
 """The Gemini API and Gemini on Vertex: who calls, for which project, and what is answered.
 
-Checking bodies is `strict.py` and `turns.py`; what the models say is `gemini.py`. Source: facts 3.1, 4.1, 4.5, 5.1.
+Checking bodies is `strict.py` and `turns.py`; what the models say is `gemini.py`. Source: docs/sources.md, sections 3, 4 and 5.
 """
 
 from __future__ import annotations

@@ -1,6 +1,6 @@
 """The catalogue of pretend models and what each accepts.
 
-The names are those of Google's live models; their answers are made by `gemini.py`. Source: facts 4.2 and 4.5.
+The names are those of Google's live models; their answers are made by `gemini.py`. Source: docs/sources.md, section 4.
 """
 
 from __future__ import annotations

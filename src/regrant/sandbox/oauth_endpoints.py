@@ -1,6 +1,6 @@
 """The OAuth endpoints: authorize, token, revoke, userinfo.
 
-Requests in, answers out; the state is `google.py`, the texts of the named errors are `faults.py`. Source: facts 1 and 2.1.
+Requests in, answers out; the state is `google.py`, the texts of the named errors are `faults.py`. Source: docs/sources.md, sections 1 and 2.
 """
 
 from __future__ import annotations
@@ -232,7 +232,7 @@ def token_to_revoke(call: Call) -> str:
 
 
 def answer_revoke(google: Google, call: Call, now: float) -> Answer:
-    """Revoking any token of a grant ends every grant of that person to clients of the same project. Source: facts 1.6."""
+    """Revoking any token of a grant ends every grant of that person to clients of the same project. Source: docs/sources.md, section 1."""
     value = token_to_revoke(call)
     if not value:
         return oauth_error(400, "invalid_request", "Missing required parameter: token")

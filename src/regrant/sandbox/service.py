@@ -143,7 +143,7 @@ def _ask(question: Question, behaviour: Behaviour | None) -> Answer:
 
 
 def _in_form(answer: Answer, call: Call, target: Target) -> Answer:
-    """Google wraps the errors of a stream without `alt=sse` into an array. Source: facts 3.2."""
+    """Google wraps the errors of a stream without `alt=sse` into an array. Source: docs/sources.md, section 3."""
     array = target.endpoint == "stream" and target.surface != "claude" and call.query.get("alt") != "sse"
     is_json = any(value.startswith("application/json") for _, value in answer.headers)
     if not (array and answer.status >= 400 and is_json):

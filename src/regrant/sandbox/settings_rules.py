@@ -1,6 +1,6 @@
 """What generation settings and tools may say, model by model.
 
-Field names and types are `strict.py`; the order of contents is `turns.py`. Source: facts 4.2, 4.3, clients.md section 5.
+Field names and types are `strict.py`; the order of contents is `turns.py`. Source: docs/sources.md, section 4.
 """
 
 from __future__ import annotations

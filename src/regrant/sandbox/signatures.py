@@ -1,6 +1,6 @@
 """Thought signatures of the pretend models: made here, and known again when a client sends them back.
 
-When one is required is `turns.py`. Source: facts 4.6.
+When one is required is `turns.py`. Source: docs/sources.md, section 4.
 """
 
 from __future__ import annotations

@@ -1,6 +1,6 @@
 """Reading a body as Google's proto-JSON parser does: closed field sets, scalar types, both spellings of names.
 
-What the values may be together is `turns.py` and `settings_rules.py`; the field sets are `field_sets.py`. Source: facts 3.2, 4.2, 4.3.
+What the values may be together is `turns.py` and `settings_rules.py`; the field sets are `field_sets.py`. Source: docs/sources.md, sections 3 and 4.
 """
 
 from __future__ import annotations

@@ -1,6 +1,6 @@
 """What contents may follow each other: roles, function calls and their responses, thought signatures.
 
-Field names and types are `strict.py`; generation settings and tools are `settings_rules.py`. Source: facts 3.2, 4.2, 4.3, 4.6, 4.10.
+Field names and types are `strict.py`; generation settings and tools are `settings_rules.py`. Source: docs/sources.md, sections 3 and 4.
 """
 
 from __future__ import annotations

@@ -50,7 +50,7 @@ class ErrorBody:
 
 
 def parse_error_body(body: bytes) -> ErrorBody:
-    """Read an error body; never raises. Source: facts 3.2, 3.3 and 5.2."""
+    """Read an error body; never raises. Source: docs/sources.md, sections 3 and 5."""
     error = _find_error(_decode(body.decode("utf-8", "replace")), MAX_NESTING)
     return ErrorBody() if error is None else _read_error(error)
 

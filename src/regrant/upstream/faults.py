@@ -181,7 +181,7 @@ _STATUS_OF_NAME = {
 def classify_answer(status: int, headers: Headers, body: bytes, call: Call) -> Fault:
     """Judge an answer that is no success. `status` 200 is for an error told inside a stream: its own code counts then.
 
-    Never raises. Source: facts 3.2, 3.3, 5.2.
+    Never raises. Source: docs/sources.md, sections 3 and 5.
     """
     error = parse_error_body(body)
     if status < 300:

@@ -57,7 +57,7 @@ class Route:
 
 
 def vertex_host(location: str) -> str:
-    """Google's own host for a Vertex location. Source: facts 5.1."""
+    """Google's own host for a Vertex location. Source: docs/sources.md, section 5."""
     if location == "global":
         return "https://aiplatform.googleapis.com"
     if location in {"us", "eu"}:

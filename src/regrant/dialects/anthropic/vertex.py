@@ -1,6 +1,6 @@
 """Claude on Vertex: the same protocol, but for what must change in a request, and a watch on the bytes of an answer.
 
-Where it is asked and with which account is decided in `gateway/claude.py`. Source: facts 5.3.
+Where it is asked and with which account is decided in `gateway/claude.py`. Source: docs/sources.md, section 5.
 """
 
 from __future__ import annotations

@@ -1,6 +1,6 @@
 """Asking how many tokens a request has: `countTokens`, which the Gemini API and Vertex want asked in different words.
 
-Source: facts 4.5; google-genai 3.4, `models.py`.
+Source: docs/sources.md, section 4; google-genai 3.4, `models.py`.
 """
 
 from __future__ import annotations
