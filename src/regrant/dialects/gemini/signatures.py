@@ -13,6 +13,9 @@ import msgspec
 UNSIGNED = "skip_thought_signature_validator"
 """Google's documented signature for calls whose own is not known."""
 
+STAND_INS = frozenset({UNSIGNED, "context_engineering_is_the_way_to_go"})
+"""All that Google documents for that: they say nothing, and no other vendor wants them."""
+
 _Fields: TypeAlias = dict[str, msgspec.Raw]
 _BODY = msgspec.json.Decoder(_Fields)
 _CONTENTS = msgspec.json.Decoder(list[_Fields])
