@@ -13,12 +13,15 @@ import msgspec
 import pytest
 import typing_extensions
 from anthropic.types import Message, message_create_params
+from google.genai import types
 from openai.types import chat
 from openai.types.chat import completion_create_params
 from pydantic import BaseModel
 
+from regrant.dialects import gemini
 from regrant.dialects.anthropic import wire as anthropic_wire
 from regrant.dialects.openai_chat import wire as openai_wire
+from regrant.errors import DialectError
 
 PAGE = (Path(__file__).resolve().parents[2] / "docs" / "dialects.md").read_text(encoding="utf-8")
 WORDS = {"mapped", "passed on", "dropped", "refused"}
@@ -91,6 +94,40 @@ def answer_fields(*models: type[BaseModel]) -> set[str]:
     return found
 
 
+def google_fields(**roots: Any) -> set[str]:
+    """As Google's API spells them; a schema inside of a schema is told once."""
+    found = set(roots)
+
+    def walk(kind: Any, path: str, above: tuple[Any, ...]) -> None:
+        if inspect.isclass(kind) and issubclass(kind, BaseModel):
+            for name, field in kind.model_fields.items() if kind not in above else ():
+                below = f"{path}.{field.alias or name}"
+                found.add(below)
+                walk(field.annotation, below, (*above, kind))
+        else:
+            for inner in typing.get_args(kind):
+                walk(inner, path + ("[]" if typing.get_origin(kind) is list else ""), above)
+
+    for name, kind in roots.items():
+        walk(kind, name, ())
+    return found
+
+
+GEMINI = google_fields(
+    model=str,
+    contents=list[types.Content],
+    systemInstruction=types.Content,
+    tools=list[types.Tool],
+    toolConfig=types.ToolConfig,
+    generationConfig=types.GenerationConfig,
+    safetySettings=list[types.SafetySetting],
+    cachedContent=str,
+    labels=dict[str, str],
+    serviceTier=str,
+    store=bool,
+) | google_fields(**{"generationConfig.imageConfig": types.ImageConfig})
+"""`GenerateContentConfig` is the SDK's own; these are the fields that it sends. `imageConfig` has a place of its own there."""
+
 OPENAI = request_fields(
     completion_create_params.CompletionCreateParamsNonStreaming,
     completion_create_params.CompletionCreateParamsStreaming,
@@ -105,6 +142,7 @@ SECTIONS = [
     ("OpenAI chat: answer", ANSWER, None),
     ("Anthropic Messages: request", ANTHROPIC, anthropic_wire.MessagesRequest),
     ("Anthropic Messages: answer", answer_fields(Message), None),
+    ("Gemini: request", GEMINI, None),
 ]
 
 
@@ -145,6 +183,59 @@ def test_the_page_and_the_code_agree_on_what_is_dropped(
         assert row is not None, field
         if field != "parallel_tool_calls":  # read, and dropped by the dialect of the upstream
             assert (table[row][0] == "dropped") is (field in wire.WITHOUT_MEANING), field
+
+
+KINDS_OF_PARTS = {"executableCode", "codeExecutionResult", "toolCall", "toolResponse"} | {
+    "functionCall",
+    "functionResponse",
+}
+
+
+def around(path: str, value: Any) -> Any:
+    """The least Gemini request that holds `value` at `path` and is otherwise in order."""
+    needed: dict[str, Any] = {
+        "": {"contents": [{"parts": [{"text": "x"}]}]},
+        "contents": {"role": "user"},
+        "contents.parts.functionCall": {"name": "f"},
+        "tools.functionDeclarations": {"name": "f"},
+    }
+    names = path.replace("[]", "").split(".")
+    held: Any = value
+    for depth in range(len(names) - 1, -1, -1):
+        holder = ".".join(names[:depth])
+        is_list = "[]" in path.split(".")[depth]
+        held = needed.get(holder, {}) | {names[depth]: [held] if is_list else held}
+        if holder == "contents" and "functionCall" in path:
+            held["role"] = "model"
+        if holder == "contents.parts" and names[depth] not in KINDS_OF_PARTS:
+            held["text"] = "x"
+        if holder.endswith("functionResponse.parts"):
+            held["inlineData"] = {"mimeType": "image/png", "data": "eA=="}
+    return held
+
+
+def outcome(path: str) -> str:
+    """What the code does about a field that says something, whatever its type: it is dropped, refused or read."""
+    place = path.replace("[]", "[0]")
+    for value in ({"x": 1}, [{"x": 1}], True, "x"):
+        try:
+            request = gemini.decode_request(msgspec.json.encode(around(path, value)))
+        except DialectError as error:
+            if "xpected `" in str(error):
+                continue  # of another type
+            return "refused" if error.param.startswith(place) else str(error)
+        return "dropped" if any(name.startswith(place) for name in request.dropped) else "read"
+    return "of no type"
+
+
+def test_the_page_and_the_code_agree_on_what_is_lost_of_a_gemini_request() -> None:
+    for field, (word, _) in rows("Gemini: request").items():
+        path = field.removesuffix(".*")
+        if path.endswith(("googleSearch", "googleSearchRetrieval")):
+            path += ".x"  # the tool itself is there, its settings are not
+        is_lost = word in {"dropped", "refused"}
+        if is_lost and not path.endswith("[]") and path != "systemInstruction.role":
+            assert outcome(path) == word, field
 
 
 def test_a_field_without_a_row_would_be_found() -> None:

@@ -207,7 +207,8 @@ def test_a_part_that_cannot_be_held_is_refused_by_name(part: Any, role: str, par
         ({"contents": []}, "contents"),
         ({"contents": [{"role": "system", "parts": []}]}, "contents[0].role"),
         ({"cachedContent": "cachedContents/1"}, "cachedContent"),
-        ({"systemInstruction": {"parts": [{"inlineData": {}}]}}, "systemInstruction.parts[0]"),
+        ({"systemInstruction": {"parts": [{"text": "x", "thought": True}]}}, "systemInstruction.parts[0]"),
+        ({"systemInstruction": {"parts": [{"toolCall": {}}]}}, "systemInstruction.parts[0].toolCall"),
         ({"tools": [{"googleMaps": {}}]}, "tools[0].googleMaps"),
         ({"tools": [{"functionDeclarations": [{}]}]}, "tools[0].functionDeclarations[0].name"),
         (
@@ -231,6 +232,10 @@ def test_a_part_that_cannot_be_held_is_refused_by_name(part: Any, role: str, par
             "generationConfig.thinkingConfig.thinkingLevel",
         ),
         ({"generationConfig": {"topK": "x"}}, "generationConfig.topK"),
+        (
+            {"generationConfig": {"responseFormat": [{"image": {"imageSize": "1K"}}]}},
+            "generationConfig.responseFormat[0].image",
+        ),
     ],
 )
 def test_a_field_that_is_wrong_is_refused_by_name(body: Any, param: str) -> None:
@@ -246,6 +251,64 @@ def test_knobs_without_a_meaning_and_fields_that_are_not_known_are_recorded() ->
         "contents[0].parts[0].mediaResolution",
         "toolConfig.retrievalConfig",
     )
+
+
+@pytest.mark.parametrize(
+    ("config", "expected"),
+    [
+        ({"responseMimeType": "text/plain"}, None),
+        ({"responseMimeType": "application/json"}, OutputFormat()),
+        ({"responseJsonSchema": {"a": 1}}, OutputFormat(schema=msgspec.Raw(b'{"a": 1}'))),
+        (
+            {"responseFormat": [{"text": {"mimeType": "APPLICATION_JSON", "schema": {"a": 1}}}]},
+            OutputFormat(schema=msgspec.Raw(b'{"a": 1}')),
+        ),
+        ({"responseFormat": {"text": {"mimeType": "TEXT_PLAIN"}}}, None),
+    ],
+)
+def test_json_can_be_asked_for_in_every_spelling(config: Any, expected: Any) -> None:
+    assert read(generationConfig=config).output == expected
+
+
+@pytest.mark.parametrize(
+    ("calling", "expected", "dropped"),
+    [
+        ({}, ToolChoice(mode="auto"), False),
+        ({"mode": "MODE_UNSPECIFIED"}, ToolChoice(mode="auto"), False),
+        ({"mode": "NONE"}, ToolChoice(mode="none"), False),
+        ({"mode": "ANY"}, ToolChoice(mode="required"), False),
+        ({"mode": "validated", "allowedFunctionNames": ["f"]}, ToolChoice(mode="auto", names=("f",)), False),
+        ({"mode": "AUTO", "allowedFunctionNames": ["f"]}, ToolChoice(mode="auto"), True),
+    ],
+)
+def test_every_mode_of_calling_is_read(calling: Any, expected: Any, dropped: bool) -> None:
+    config = {"functionCallingConfig": calling, "includeServerSideToolInvocations": True}
+    request = read(tools=[{"functionDeclarations": [{"name": "f"}]}, {}], toolConfig=config)
+    assert request.tool_choice == expected
+    where = "toolConfig.functionCallingConfig.allowedFunctionNames"
+    assert request.dropped == ((where,) if dropped else ())
+
+
+def test_a_schema_of_googles_becomes_json_schema_and_the_clients_own_names_stay() -> None:
+    google = {
+        "type": "OBJECT",
+        "any_of": [{"type": "STRING", "enum": ["NULL"]}, {"ref": "#/$defs/type"}],
+        "properties": {
+            "nullable": {"type": "TYPE_UNSPECIFIED"},
+            "min_items": {"min_items": "2", "nullable": False},
+        },
+        "defs": {"type": {"type": "ARRAY", "items": {"type": "NUMBER", "nullable": True}}},
+        "example": {"type": "STRING"},
+    }
+    (tool,) = read(tools={"functionDeclarations": {"name": "f", "parameters": google}}).tools
+    assert tool.schema is not None
+    assert json.loads(bytes(tool.schema)) == {
+        "type": "object",
+        "anyOf": [{"type": "string", "enum": ["NULL"]}, {"$ref": "#/$defs/type"}],
+        "properties": {"nullable": {}, "min_items": {"minItems": 2}},
+        "$defs": {"type": {"type": "array", "items": {"type": ["number", "null"]}}},
+        "example": {"type": "STRING"},
+    }
 
 
 def one(*parts: Any, reason: FinishReason = FinishReason.STOP, detail: str = "") -> Reply:

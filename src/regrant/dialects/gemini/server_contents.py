@@ -47,6 +47,18 @@ class Conversation:
         self.turns.append(Turn(role=role, parts=parts))
         self.dropped.extend(content.rest())
 
+    def read_system(self, instruction: Fields) -> tuple[Text, ...]:
+        """Raises: DialectError for anything but text."""
+        instruction.take("role", STR)  # has no meaning there
+        texts: list[Text] = []
+        for part in instruction.children("parts"):
+            read = self._read_part(part, "user")
+            if not isinstance(read, Text):
+                raise DialectError(f"`{part.where}` must be a text.", param=part.where)
+            texts.append(read)
+        self.dropped.extend(instruction.rest())
+        return tuple(texts)
+
     def _read_part(self, part: Fields, role: Role) -> Part:
         thought = part.take("thought", BOOL)
         signature = part.take("thoughtSignature", STR)

@@ -18,7 +18,7 @@ from regrant.dialects.gemini.schemas import take_google_schema, take_schema
 from regrant.dialects.gemini.server_contents import Conversation
 from regrant.dialects.gemini.server_tools import Toolbox
 from regrant.errors import DialectError
-from regrant.messages.model import Effort, Generation, OutputFormat, Reasoning, Request, Text
+from regrant.messages.model import Effort, Generation, OutputFormat, Reasoning, Request
 
 Modality = Literal["text", "image", "audio"]
 
@@ -47,10 +47,10 @@ def decode_request(body: bytes, *, model: str = "", stream: bool = False) -> Req
     for content in contents:
         conversation.read(content)
     toolbox.read(asked.children("tools"), asked.child("toolConfig"))
-    system = _read_system(asked.child("systemInstruction"))
+    instruction = asked.child("systemInstruction")
     request = Request(
         model=(model or named).removeprefix("models/"),
-        system=system,
+        system=conversation.read_system(instruction) if instruction is not None else (),
         turns=tuple(conversation.turns),
         tools=tuple(toolbox.functions.values()),
         builtin_tools=tuple(toolbox.builtin),
@@ -62,16 +62,6 @@ def decode_request(body: bytes, *, model: str = "", stream: bool = False) -> Req
     request = _configure(request, config)
     dropped = (*asked.rest(), *config.rest(), *conversation.dropped, *toolbox.dropped)
     return msgspec.structs.replace(request, dropped=(*request.dropped, *dropped))
-
-
-def _read_system(instruction: Fields | None) -> tuple[Text, ...]:
-    texts: list[Text] = []
-    for part in instruction.children("parts") if instruction is not None else ():
-        text = part.take("text", STR)
-        if text is None:
-            raise DialectError(f"`{part.where}` holds no text.", param=part.where)
-        texts.append(Text(text=text))
-    return tuple(texts)
 
 
 def _configure(request: Request, config: Fields) -> Request:
@@ -111,6 +101,11 @@ def _read_modality(word: str, config: Fields) -> Modality:
 
 
 def _read_format(config: Fields) -> OutputFormat | None:
+    for wanted in config.children("responseFormat"):
+        if text := wanted.child("text"):
+            return _read_text_format(text)
+        if other := wanted.rest():
+            raise DialectError(f"`{other[0]}` is a form of answer that cannot be had here.", param=other[0])
     mime = config.take("responseMimeType", STR)
     as_google = take_google_schema(config, "responseSchema")
     as_json_schema = take_schema(config, "responseJsonSchema")
@@ -122,6 +117,13 @@ def _read_format(config: Fields) -> OutputFormat | None:
             return OutputFormat(schema=schema) if schema is not None else None
         case _:
             raise config.refuse("responseMimeType", f"is {mime!r}: only JSON and plain text are known")
+
+
+def _read_text_format(text: Fields) -> OutputFormat | None:
+    """The newer spelling of the same."""
+    mime = text.take("mimeType", STR) or "APPLICATION_JSON"
+    schema = take_schema(text, "schema")
+    return OutputFormat(schema=schema) if "JSON" in mime.upper() else None
 
 
 def _read_reasoning(thinking: Fields) -> Reasoning:
