@@ -20,8 +20,10 @@ from pydantic import BaseModel
 
 from regrant.dialects import gemini
 from regrant.dialects.anthropic import wire as anthropic_wire
+from regrant.dialects.base import ReplyContext
 from regrant.dialects.openai_chat import wire as openai_wire
 from regrant.errors import DialectError
+from regrant.messages import model
 
 PAGE = (Path(__file__).resolve().parents[2] / "docs" / "dialects.md").read_text(encoding="utf-8")
 WORDS = {"mapped", "passed on", "dropped", "refused"}
@@ -128,6 +130,14 @@ GEMINI = google_fields(
 ) | google_fields(**{"generationConfig.imageConfig": types.ImageConfig})
 """`GenerateContentConfig` is the SDK's own; these are the fields that it sends. `imageConfig` has a place of its own there."""
 
+OF_THE_SDK = {"automaticFunctionCallingHistory", "parsed", "sdkHttpResponse"}
+GEMINI_ANSWER = google_fields(
+    **{
+        str(field.alias): field.annotation
+        for field in types.GenerateContentResponse.model_fields.values()
+        if field.alias not in OF_THE_SDK
+    }
+)
 OPENAI = request_fields(
     completion_create_params.CompletionCreateParamsNonStreaming,
     completion_create_params.CompletionCreateParamsStreaming,
@@ -143,6 +153,7 @@ SECTIONS = [
     ("Anthropic Messages: request", ANTHROPIC, anthropic_wire.MessagesRequest),
     ("Anthropic Messages: answer", answer_fields(Message), None),
     ("Gemini: request", GEMINI, None),
+    ("Gemini: answer", GEMINI_ANSWER, None),
 ]
 
 
@@ -236,6 +247,47 @@ def test_the_page_and_the_code_agree_on_what_is_lost_of_a_gemini_request() -> No
         is_lost = word in {"dropped", "refused"}
         if is_lost and not path.endswith("[]") and path != "systemInstruction.role":
             assert outcome(path) == word, field
+
+
+def written_paths(value: Any, path: str = "") -> set[str]:
+    if isinstance(value, list):
+        return {found for one in value for found in written_paths(one, f"{path}[]")}
+    if not isinstance(value, dict):
+        return set()
+    found: set[str] = set()
+    for name, one in value.items():
+        below = f"{path}.{name}" if path else name
+        found |= {below, *written_paths(one, below)}
+    return found
+
+
+def test_the_page_and_the_code_agree_on_what_a_gemini_answer_tells() -> None:
+    token = model.TokenLogprob(token="x", logprob=-1, top=(model.TokenLogprob(token="y", logprob=-2),))
+    finish = model.Finish(
+        choice=0,
+        reason=model.FinishReason.CONTENT_FILTER,
+        detail="no",
+        logprobs=(token,),
+        citations=(model.Citation(url="u", title="t", start=0, end=1),),
+    )
+    parts = (
+        model.Thinking(text="x"),
+        model.Text(text="x", signature="c2ln"),
+        model.ToolCall(id="1", name="f"),
+        model.Media(mime="image/png", data="eA=="),
+        model.Media(mime="image/png", uri="u"),
+    )
+    usage = model.Usage(input_tokens=2, cached_tokens=1, output_tokens=2, reasoning_tokens=1)
+    blocked = model.Finish(choice=0, reason=model.FinishReason.CONTENT_FILTER, detail="SAFETY")
+    found: set[str] = set()
+    for choice in (model.Choice(parts=parts, finish=finish), model.Choice(parts=(), finish=blocked)):
+        reply = model.Reply(id="", model="", choices=(choice,), usage=usage)
+        body = gemini.encode_reply(reply, context=ReplyContext(id="R", created=1, model="M"))
+        found |= written_paths(msgspec.json.decode(body))
+    table = rows("Gemini: answer")
+    assert {table[row_of(path, table) or ""][0] for path in found} == {"mapped"}
+    told = {field.removesuffix(".*") for field, (word, _) in table.items() if word == "mapped"}
+    assert told <= found
 
 
 def test_a_field_without_a_row_would_be_found() -> None:
