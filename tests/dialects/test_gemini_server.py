@@ -402,8 +402,8 @@ def test_a_failed_stream_ends_with_googles_error() -> None:
     assert json.loads(gemini.stream_encoder(CONTEXT, form="array").fail(problem))[0]["error"] == error
 
 
-def test_a_sign_of_life_is_a_comment() -> None:
-    assert gemini.stream_encoder(CONTEXT).keep_alive() == b": keep-alive\n\n"
+def test_a_sign_of_life_is_an_empty_line_for_googles_sdk_reads_comments_as_answers() -> None:
+    assert gemini.stream_encoder(CONTEXT).keep_alive() == b"\n"
 
 
 def convert(body: bytes) -> None:

@@ -44,6 +44,11 @@ class Conversation:
             raise content.refuse("role", f"is {word!r}: only user and model are known")
         role = _ROLES[word]
         parts = tuple(self._read_part(part, role) for part in content.children("parts"))
+        if role == "assistant" and self.turns and self.turns[-1].role == role:
+            parts = (
+                *self.turns.pop().parts,
+                *parts,
+            )  # Google's SDK sends each chunk that it was told as a content
         self.turns.append(Turn(role=role, parts=parts))
         self.dropped.extend(content.rest())
 

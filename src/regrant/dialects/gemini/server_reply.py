@@ -21,7 +21,7 @@ from regrant.dialects.gemini.server_finish import blocked_prompt, describe_finis
 from regrant.messages.model import EMPTY_OBJECT, Finish, Media, Reply, ReplyPart, Text, Thinking, ToolCall
 from regrant.messages.problem import Problem
 from regrant.messages.stream import Event, Failed, Finished, PartDelta, PartEnded, PartStarted, Started
-from regrant.sse import KEEP_ALIVE, encode_data
+from regrant.sse import encode_data
 
 ChunkForm: TypeAlias = Literal["sse", "array"]
 """`streamGenerateContent` with and without `alt=sse`."""
@@ -70,8 +70,11 @@ class GeminiStreamEncoder:
                 return b""
 
     def keep_alive(self) -> bytes:
-        """Clients that split the array themselves take a separator for what it is, and nothing else."""
-        return KEEP_ALIVE if self._form == "sse" else b""
+        """An empty line, not the usual comment, which google-genai takes for a broken answer.
+
+        Nothing in an array: clients that split it themselves expect Google's separators only.
+        """
+        return b"\n" if self._form == "sse" else b""
 
     def fail(self, problem: Problem) -> bytes:
         return self._write(encode_error(problem), last=True)
