@@ -1,8 +1,9 @@
 """Google's generateContent, on the Gemini API and on Vertex alike.
 
 `wire.py` declares the JSON. `request.py`, `contents.py`, `names.py` and `families.py` write requests; `reply.py` and `finish.py`
-read answers. The `server_*` modules, with `fields.py` and `schemas.py`, are the other half: what a Gemini client asks and is answered. For what passes through untouched, `scanner.py` watches the bytes and `signatures.py` mends a refused request. `counting.py` asks
-for numbers of tokens. `errors.py` and `models.py` write problems and lists of models.
+read answers. The `server_*` modules, with `fields.py` and `schemas.py`, are the other half: what a Gemini client asks and is
+answered. For what passes through untouched, `scanner.py` watches the bytes and `signatures.py` mends a refused request.
+`counting.py` asks for numbers of tokens. `errors.py` and `models.py` write problems and lists of models.
 """
 
 from collections.abc import Mapping
