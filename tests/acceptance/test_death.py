@@ -75,6 +75,19 @@ def test_the_failure_of_the_last_account_does_not_speak_of_a_next_one(
         assert gateway.messages("token_refresh_failed") == [FAILED_LINE]
 
 
+def test_a_name_that_only_the_list_of_models_explains_is_not_called_unknown_while_nobody_can_ask_for_it(
+    sandbox: SandboxProcess, data_dir: Path, people: People
+) -> None:
+    people("ann")
+    sandbox.revoke(ANN)
+    with Gateway(data_dir, sandbox.url, POOL__RESCUE_S="0") as gateway:
+        answer = gateway.chat(model="gpt-5")
+        assert (answer.status, answer.json()["error"]["code"]) == (503, "no_accounts")
+        body = {"model": "claude-opus-4-5", "max_tokens": 5, "messages": [{"role": "user", "content": "hi"}]}
+        answer = gateway.call("POST", "/v1/messages", body)
+        assert (answer.status, answer.json()["error"]["type"]) == (503, "api_error")
+
+
 def openai_code(document: Any) -> tuple[str, str]:
     return document["error"]["type"], document["error"]["code"]
 

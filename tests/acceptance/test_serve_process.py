@@ -43,6 +43,19 @@ def test_serve_notes_itself_in_the_run_folder_while_it_runs(sandbox: SandboxProc
         assert not list((data_dir / "run").iterdir())
 
 
+def test_the_note_of_a_killed_gateway_goes_when_the_next_one_starts(
+    sandbox: SandboxProcess, data_dir: Path
+) -> None:
+    run = data_dir / "run"
+    with Gateway(data_dir, sandbox.url) as killed:
+        killed.process.kill()
+        killed.process.wait(20)
+        assert [note.stem for note in run.iterdir()] == [str(killed.pid)]
+    with Gateway(data_dir, sandbox.url) as gateway, Gateway(data_dir, sandbox.url) as another:
+        assert {note.stem for note in run.iterdir()} == {str(gateway.pid), str(another.pid)}
+        assert {note.stat().st_mode & 0o777 for note in run.iterdir()} == {0o600}
+
+
 def test_sigterm_lets_a_slow_stream_finish_and_exits_with_0(
     sandbox: SandboxProcess, data_dir: Path, people: People
 ) -> None:

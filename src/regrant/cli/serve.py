@@ -26,6 +26,7 @@ from regrant import __version__, logs
 from regrant.app import App, LiveSettings, build
 from regrant.clock import SystemClock
 from regrant.errors import RegrantError, SettingsError
+from regrant.files import write_atomically
 from regrant.gateway.key_file import KeyFile
 from regrant.gateway.keys import effective_mode
 from regrant.settings import Settings, data_dir, ensure_layout
@@ -149,9 +150,10 @@ def url_of(listener: socket.socket) -> str:
 def announce(folder: Path, url: str) -> Iterator[None]:
     """Say that requests are accepted: one line on stdout, and a file in `run/` while it is so."""
     note = folder / "run" / f"{os.getpid()}.json"
+    _remove_notes_of_the_dead(note.parent)
     content = {"pid": os.getpid(), "url": url, "version": __version__, "started_at": int(time.time())}
     try:
-        note.write_bytes(msgspec.json.encode(content))
+        write_atomically(note, msgspec.json.encode(content))
     except OSError as error:
         log.warning("run_note_missing", f"cannot write {note}: {error.strerror}")
     print(f"Regrant is ready: {url}", flush=True)
@@ -160,6 +162,20 @@ def announce(folder: Path, url: str) -> Iterator[None]:
     finally:
         with contextlib.suppress(OSError):
             note.unlink()
+
+
+def _remove_notes_of_the_dead(folder: Path) -> None:
+    """A gateway that was killed could not take its note back."""
+    if os.name == "nt":  # there os.kill would end the process that it asks about
+        return
+    for note in folder.glob("*.json"):
+        try:
+            os.kill(int(note.stem), 0)
+        except (ProcessLookupError, ValueError, OverflowError):
+            with contextlib.suppress(OSError):
+                note.unlink()
+        except OSError:
+            continue  # it runs, as another user
 
 
 def _run(settings: LiveSettings, listener: socket.socket, *, first: bool, browser: bool) -> int:

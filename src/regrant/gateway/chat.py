@@ -16,7 +16,7 @@ from regrant.gateway.pictures import Pictures
 from regrant.gateway.pipeline import Answer, Ask, Pipeline, Refusal
 from regrant.gateway.reading import Stream, Whole, read_next
 from regrant.gateway.signatures import SignatureStore
-from regrant.gateway.telling import CUT, tell, unknown_model
+from regrant.gateway.telling import CUT, tell
 from regrant.messages.fold import fold
 from regrant.messages.model import Request, Text
 from regrant.messages.problem import Problem, describe_refusal
@@ -50,8 +50,9 @@ class ChatService:
         request = dialect.decode_request(inbound.body)
         exchange.model = request.model
         routed = await self._offer.route(request.model)
-        if routed is None:
-            await answering.fail(dialect.encode_problem(unknown_model(request.model)))
+        if isinstance(routed, Problem):
+            exchange.problem = routed.kind
+            await answering.fail(dialect.encode_problem(routed))
             return
         exchange.served_model = routed.model
         request = await self._pictures.embed(request)

@@ -13,7 +13,8 @@ from regrant.gateway.passport import FixedBody
 from regrant.gateway.pictures import Pictures
 from regrant.gateway.pipeline import Pipeline, Refusal
 from regrant.gateway.reading import Relay
-from regrant.gateway.telling import CUT, tell, unknown_model
+from regrant.gateway.telling import CUT, tell
+from regrant.messages.problem import Problem
 
 
 class CountingDialect(ServerDialect, Protocol):
@@ -43,8 +44,9 @@ class CountService:
         request = dialect.decode_request(inbound.body)
         exchange.model = request.model
         routed = await self._offer.route(request.model)
-        if routed is None:
-            await answering.fail(dialect.encode_problem(unknown_model(request.model)))
+        if isinstance(routed, Problem):
+            exchange.problem = routed.kind
+            await answering.fail(dialect.encode_problem(routed))
             return
         exchange.served_model = routed.model
         request = await self._pictures.embed(request)

@@ -13,7 +13,7 @@ from regrant.gateway.calls import Calls
 from regrant.gateway.discovery import MAX_PAGES, Discovery, read_page
 from regrant.gateway.pipeline import Pipeline, Refusal
 from regrant.gateway.reading import Relay
-from regrant.gateway.telling import tell
+from regrant.gateway.telling import tell, unknown_model
 from regrant.messages.catalogue import ModelInfo
 from regrant.messages.problem import Problem
 from regrant.pool.pool import Pool
@@ -36,13 +36,25 @@ class Offer:
         self._pool = pool
         self._settings = settings
         self.discovery = Discovery(self._fetch, clock)
+        self._refused: Refusal | None = None
 
-    async def route(self, name: str) -> routing.Routed | None:
-        """The upstream model for a name. Google is asked which models there are only where that matters."""
+    async def route(self, name: str) -> routing.Routed | Problem:
+        """The upstream model for a name. Google is asked which models there are only where that matters.
+
+        While nobody could be asked, a name is not called unknown: the client is told why nobody could.
+        """
         models = self._settings().models
         rules = routing.Rules(models.aliases, models.default, models.presets)
         known = routing.route_known(name, rules)
-        return known or routing.route(name, rules, await self.discovery.models())
+        if known is not None:
+            return known
+        models_seen = await self.discovery.models()
+        routed = routing.route(name, rules, models_seen)
+        if routed is not None:
+            return routed
+        if not models_seen and self._refused is not None:
+            return tell(self._refused)
+        return unknown_model(name)
 
     async def models(self) -> Sequence[ModelInfo] | Problem:
         """What clients may ask for: the models that the accounts can see, and the aliases of the settings."""
@@ -61,6 +73,7 @@ class Offer:
 
     async def _fetch(self) -> Sequence[ModelInfo] | None:
         found = await self._list()
+        self._refused = found if isinstance(found, Refusal) else None
         return None if isinstance(found, Refusal) else found
 
     async def _list(self) -> Sequence[ModelInfo] | Refusal:

@@ -21,7 +21,8 @@ from regrant.gateway.opening import read_opening, rename_models
 from regrant.gateway.passport import RelayedBody
 from regrant.gateway.pipeline import Answer, Pipeline, Refusal
 from regrant.gateway.reading import Relay, read_next
-from regrant.gateway.telling import CUT, tell, unknown_model
+from regrant.gateway.telling import CUT, tell
+from regrant.messages.problem import Problem
 from regrant.pool.affinity import derive_key
 from regrant.upstream import google
 
@@ -40,8 +41,9 @@ class GeminiRelay:
         route, exchange = inbound.route, inbound.exchange
         opening = read_opening(inbound.body)
         routed = await self._offer.route(route.model)
-        if routed is None:
-            await inbound.answering.fail(gemini.encode_problem(unknown_model(route.model)))
+        if isinstance(routed, Problem):
+            exchange.problem = routed.kind
+            await inbound.answering.fail(gemini.encode_problem(routed))
             return
         exchange.served_model = routed.model
         same = routed.model == route.model.removeprefix("models/")
