@@ -938,3 +938,31 @@ class TestTheDocumentation:
         page = (self.ROOT / "docs" / "lifecycle.md").read_text(encoding="utf-8")
         for word in (*Cause, *REFRESH_ATTENTION, "scope_missing"):
             assert f"`{word}`" in page
+
+
+def test_a_rotation_that_lands_late_ends_the_flight_that_was_begun_meanwhile_with_the_old_token() -> None:
+    """Breaks when: `_refreshed` keeps `kept.flight` whatever grant it asks about."""
+    kept, _ = step(Kept(EXPIRED), TokenWanted(), NOW)
+    first = kept.flight
+    assert first is not None
+    supplied = Token(access_token=Secret("access-ann-9"), expiry_timestamp=int(NOW) + 3600)
+    kept, _ = step(kept, AccessTokenSupplied(supplied), NOW)
+    second = kept.flight
+    assert second is not None
+    assert second != first
+    kept, _ = step(kept, RefreshAnswered(first, granted(refresh_token=NEW)), NOW)
+    assert kept.account.token.refresh_token == NEW
+    assert kept.flight is None
+    after, effects = step(kept, RefreshAnswered(second, refused()), NOW)
+    assert (after, effects) == (kept, ())
+
+
+def test_a_flight_about_the_held_grant_outlives_the_answer_of_another() -> None:
+    kept, _ = step(Kept(EXPIRED), TokenWanted(), NOW)
+    first = kept.flight
+    assert first is not None
+    supplied = Token(access_token=Secret("access-ann-9"), expiry_timestamp=int(NOW) + 3600)
+    kept, _ = step(kept, AccessTokenSupplied(supplied), NOW)
+    kept, _ = step(kept, RefreshAnswered(first, granted()), NOW)
+    assert kept.flight is not None
+    assert kept.account.token.access_token == Secret("access-ann-9")

@@ -218,9 +218,9 @@ def _refreshed(kept: Kept, flight: Flight, granted: Granted, now: float) -> tupl
         verified=True,
         last_refresh_at=int(now),
     )
-    kept = replace(
-        kept, account=account, rejected=None, failures=0, failing_since=0.0, retry_at=0.0, recovering=False
-    )
+    # A second flight, begun when the owner gave an access token, may be under way with the token just rotated out.
+    other = kept.flight if kept.flight is not None and current(account, kept.flight) else None
+    kept = Kept(account=account, flight=other)
     if recovered:
         return replace(kept, account=account.with_event(now, "recovered", "the grant is alive")), (
             Notify("recovered"),

@@ -73,8 +73,10 @@ class Pictures:
         try:
             async with asyncio.TaskGroup() as group:
                 tasks = {uri: group.create_task(self._fetch(media, haul)) for uri, media in named.items()}
-        except* DialectError as refused:
-            raise refused.exceptions[0] from None
+        except ExceptionGroup as failures:
+            # Not `except*`: what it raises comes out wrapped again, in some versions of Python.
+            refused = next((error for error in failures.exceptions if isinstance(error, DialectError)), None)
+            raise refused or failures from None
         return _replace(request, {uri: task.result() for uri, task in tasks.items()})
 
     async def _fetch(self, media: Media, haul: _Haul) -> Media:
