@@ -348,7 +348,7 @@ def test_a_slow_client_holds_the_upstream_back(
 
 
 @pytest.mark.slow
-def test_streams_say_that_they_live_after_ten_seconds_of_silence(
+def test_translated_streams_say_that_they_live_after_ten_seconds_of_silence(
     sandbox: SandboxProcess, data_dir: Path, people: People
 ) -> None:
     people("ann", fresh=True)
@@ -356,8 +356,9 @@ def test_streams_say_that_they_live_after_ten_seconds_of_silence(
         sandbox.script("slow", endpoint="stream", seconds=10.8, after_chunks=1, times=None)
         kinds = list(KINDS.values())
         openai, sse, array = at_once([lambda kind=kind: stream(gateway, kind)[2] for kind in kinds])  # type: ignore[misc]
-        for body in (openai, sse):
-            assert body.count(b"\n: keep-alive\n") == 1
+        assert openai.count(b"\n: keep-alive\n") == 1
+        # Relayed streams stay as they came: google-genai takes a comment for a broken event.
+        assert b"keep-alive" not in sse
         assert sse_data(openai)[-1] == b"[DONE]"
         assert all(json.loads(data) for data in sse_data(openai)[:-1])
         assert all(json.loads(data) for data in sse_data(sse))

@@ -5,7 +5,6 @@ What must change does: the address, the credentials, and the model's name where 
 
 from __future__ import annotations
 
-import re
 from urllib.parse import parse_qsl, urlencode
 
 from regrant.dialects import gemini
@@ -15,7 +14,6 @@ from regrant.errors import TransportError
 from regrant.gateway.answering import Answering, ConnectionAborted
 from regrant.gateway.calls import Calls, ModelCall
 from regrant.gateway.inbound import Inbound
-from regrant.gateway.keepalive import KeepAlive
 from regrant.gateway.offer import Offer
 from regrant.gateway.opening import read_opening, rename_models
 from regrant.gateway.passport import RelayedBody
@@ -25,9 +23,6 @@ from regrant.gateway.telling import CUT, tell
 from regrant.messages.problem import Problem
 from regrant.pool.affinity import derive_key
 from regrant.upstream import google
-
-_END_OF_EVENT = re.compile(rb"\r?\n\r?\n\Z")
-_COMMENT = b": keep-alive\n\n"
 
 
 class GeminiRelay:
@@ -98,7 +93,7 @@ async def _answer(answer: Answer, answering: Answering, form: StreamForm) -> Non
         answering.exchange.usage = reading.scanner.usage
         return
     await answering.start(200, [*head, (b"cache-control", b"no-cache")])
-    whole = await _pump(answer, reading, answering, form)
+    whole = await _pump(answer, reading, answering)
     answering.exchange.usage = reading.scanner.usage
     if whole and not reading.incomplete:
         await answering.end()
@@ -110,23 +105,19 @@ async def _answer(answer: Answer, answering: Answering, form: StreamForm) -> Non
     await answering.end(closing)
 
 
-async def _pump(answer: Answer, reading: Relay, answering: Answering, form: StreamForm) -> bool:
-    """Pass the bytes on until the upstream's end; False when it broke off."""
-    with KeepAlive(answering, _COMMENT if form == "sse" else b"", idle=False) as pulse:
-        while True:
-            if data := reading.take():
-                pulse.idle = (
-                    False  # no comment while these bytes wait for a slow client: they may end in mid-event
-                )
-                await answering.write(data)
-                pulse.idle = _END_OF_EVENT.search(data[-4:]) is not None
-                pulse.touch()
-            if answer.ended:
-                return True
-            try:
-                await read_next(answer)
-            except TransportError:
-                return False
+async def _pump(answer: Answer, reading: Relay, answering: Answering) -> bool:
+    """Pass the bytes on until the upstream's end; False when it broke off.
+
+    No sign of life is put between them while the model thinks: google-genai takes a comment for a broken event.
+    """
+    while True:
+        await answering.write(reading.take())
+        if answer.ended:
+            return True
+        try:
+            await read_next(answer)
+        except TransportError:
+            return False
 
 
 def _form(method: str, query: dict[str, str]) -> StreamForm:
