@@ -202,6 +202,33 @@ def test_removing_disabled_by_hand_is_taken_at_its_word_and_verified_once(
         assert not gateway.log("account_recovered")
 
 
+def test_an_incident_is_not_closed_by_the_owner_s_word_before_a_refresh_has_proved_it(
+    sandbox: SandboxProcess, data_dir: Path, people: People
+) -> None:
+    names = ("ann", "bob", "cara")
+    people(*names)
+    for name in names:
+        sandbox.revoke(f"{name}@example.com")
+
+    def clear(document: Json) -> None:
+        for key in [key for key in document if key.startswith("disabled")]:
+            del document[key]
+
+    with Gateway(data_dir, sandbox.url, POOL__RESCUE_S="0") as gateway:
+        gateway.chat()
+        wait_until(lambda: gateway.log("incident_opened"), "three died together")
+        wait_until(
+            lambda: all(read_account(data_dir, name).get("disabled") for name in names), "it is stored"
+        )
+        sandbox.script("slow", endpoint="token", seconds=1, times=3)
+        for name in names:
+            hand_edit(data_dir, name, clear)
+        wait_until(
+            lambda: len(gateway.log("account_disabled")) == 2 * len(names), "all are dead again", deadline_s=8
+        )
+        assert not gateway.log("incident_closed")
+
+
 def test_an_account_that_is_brought_back_serves_a_request_that_is_waiting(
     sandbox: SandboxProcess, data_dir: Path, people: People
 ) -> None:

@@ -34,6 +34,8 @@ class IncidentWatch:
         now = self._clock.now()
         if entry is None:
             self._tell(self._incidents.recovered(account_id, now))
+        elif entry.account.disabled is None and entry.kept.recovering:
+            return  # back only on somebody's word, until a refresh has succeeded
         else:
             client_id = entry.account.client_id or self._default_client_id()
             self._tell(self._incidents.observe(entry.account, client_id, now))
