@@ -9,6 +9,7 @@ from __future__ import annotations
 import asyncio
 import functools
 import os
+import secrets
 import zoneinfo
 from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import replace
@@ -311,7 +312,7 @@ class App:
         if (
             path.startswith("/api/") and not path.startswith(("/api/hello", "/api/event_logging"))
         ) or path == "/oauth/callback":
-            await (await self._back_office())(scope, receive, send)
+            await (await self._back_office())(scope, receive, with_request_id(send))
         elif scope["type"] == "http":
             await self.gateway(scope, receive, send)
         elif scope["type"] == "websocket":
@@ -331,6 +332,18 @@ class App:
         from regrant.admin import make_office
 
         return make_office(self)
+
+
+def with_request_id(send: Any) -> Any:
+    """`send`, adding the `x-request-id` that every answer carries; the gateway's own answers bring theirs."""
+
+    async def send_named(message: Any) -> None:
+        if message["type"] == "http.response.start":
+            name = (b"x-request-id", b"req_" + secrets.token_hex(12).encode())
+            message = {**message, "headers": [*message.get("headers", ()), name]}
+        await send(message)
+
+    return send_named
 
 
 class _Endpoints:

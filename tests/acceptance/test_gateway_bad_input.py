@@ -3,14 +3,17 @@
 from __future__ import annotations
 
 import json
+import socket
 import string
 from collections.abc import Iterator
+from pathlib import Path
 from typing import Any
+from urllib.parse import urlsplit
 
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
-from tests.acceptance.harness import MODEL, Gateway, account_file, chat_body, http_call
+from tests.acceptance.harness import MODEL, Gateway, People, account_file, chat_body, http_call
 from tests.acceptance.wire import OPENAI_CHAT, gemini_body, gemini_path, wire
 from tests.sandbox_client import SandboxProcess
 
@@ -359,3 +362,25 @@ def test_no_path_makes_the_gateway_fail(
     path = "/" + "/".join(segments)
     answer = gateway.call(method, path.replace("%", "%25"), body)
     assert answer.status in {200, 400, 401, 403, 404, 405}, answer.body
+
+
+@pytest.mark.slow
+def test_a_body_that_stops_coming_is_given_up_with_a_408(
+    sandbox: SandboxProcess, data_dir: Path, people: People
+) -> None:
+    people("ann", fresh=True)
+    with Gateway(data_dir, sandbox.url) as gateway:
+        parts = urlsplit(gateway.url)
+        with socket.create_connection((parts.hostname or "", parts.port or 0), timeout=60) as connection:
+            head = b"POST /v1/chat/completions HTTP/1.1\r\nhost: 127.0.0.1\r\ncontent-length: 100\r\n\r\n"
+            connection.sendall(head + b'{"model":')
+            answer = connection.recv(65_536)
+        assert answer.startswith(b"HTTP/1.1 408")
+        assert b"stopped coming" in answer
+        assert gateway.served_by("afterwards") == "ann"
+
+
+def test_answers_of_the_back_office_carry_an_id_too(sandbox: SandboxProcess, data_dir: Path) -> None:
+    with Gateway(data_dir, sandbox.url) as gateway:
+        ids = {gateway.call("GET", "/api/accounts").headers["x-request-id"] for _ in range(3)}
+        assert len(ids) == 3

@@ -48,9 +48,8 @@ async def list_models(desk: AtDesk) -> ModelList:
 )
 async def explain_model(desk: AtDesk, data: JSONBody[ModelQuestion]) -> ModelAnswer:
     routed = await desk.parts.offer.route(data.model)
-    if routed is None:
-        advice = "Set models.default, or give the name a model in models.aliases."
-        return ModelAnswer(data.model, None, None, advice)
+    if isinstance(routed, Problem):
+        return ModelAnswer(data.model, None, None, routed.message)
     return ModelAnswer(data.model, routed.model, routed.rule, None)
 
 

@@ -39,7 +39,8 @@ def check(
         return Admitted(key)
     foreign = foreign_origin(dict(fields), server)
     if foreign:
-        return Problem(ProblemKind.ORIGIN_NOT_ALLOWED, foreign, code="origin_not_allowed")
+        text = f"origin_not_allowed: {foreign}"  # the word for programs, also where a dialect has no place for codes
+        return Problem(ProblemKind.ORIGIN_NOT_ALLOWED, text, code="origin_not_allowed")
     if not needs_key(mode, path):
         return Admitted(None)
     return Problem(

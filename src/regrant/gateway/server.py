@@ -41,9 +41,8 @@ SPEAKERS: dict[Speech, ProblemDialect] = {
 }
 
 
-WATCH_AFTER_S = (
-    0.02  # most requests with a fast answer are over by then; a leaving client is noticed soon enough
-)
+BODY_IDLE_S = 25.0  # without a byte of a body that was announced; less than the drain at the end takes
+WATCH_AFTER_S = 0.02  # most fast requests are over by then, and need no watcher
 
 
 class TooLarge(Exception):  # control flow of this module only
@@ -168,6 +167,10 @@ class Gateway:
             text = f"The request body is over {limit >> 20} MB (server.max_body_mb)."
             await self._turn_away(inbound, Problem(ProblemKind.TOO_LARGE, text), receive)
             return
+        except TimeoutError:
+            text = f"The request body stopped coming: nothing arrived for {BODY_IDLE_S:.0f} s."
+            await self._turn_away(inbound, Problem(ProblemKind.INVALID_REQUEST, text, status=408), receive)
+            return
         try:
             await until_client_leaves(service.serve(inbound), receive)
         except DialectError as error:
@@ -238,14 +241,15 @@ def cors_headers(headers: dict[bytes, bytes], server: Any) -> tuple[tuple[bytes,
 
 
 async def read_body(receive: Receive, headers: dict[bytes, bytes], limit: int) -> bytes:
-    """The whole request body. Raises TooLarge before a byte over `limit` is kept, ClientLeft."""
+    """The whole request body. Raises TooLarge before a byte over `limit` is kept, ClientLeft, TimeoutError."""
     announced = headers.get(b"content-length", b"")
     if announced.isdigit() and int(announced) > limit:
         raise TooLarge
     parts: list[bytes] = []
     size = 0
     while True:
-        message = await receive()
+        async with asyncio.timeout(BODY_IDLE_S):
+            message = await receive()
         if message["type"] == "http.disconnect":
             raise ClientLeft
         part = message.get("body", b"")
