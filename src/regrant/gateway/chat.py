@@ -51,8 +51,7 @@ class ChatService:
         exchange.model = request.model
         routed = await self._offer.route(request.model)
         if isinstance(routed, Problem):
-            exchange.problem = routed.kind
-            await answering.fail(dialect.encode_problem(routed))
+            await inbound.refuse(routed, dialect)
             return
         exchange.served_model = routed.model
         request = await self._pictures.embed(request)
@@ -60,9 +59,7 @@ class ChatService:
         exchange.dropped = (*request.dropped, *passport.encoded.dropped)
         outcome = await self._pipeline.open(self._ask(inbound, request, routed.model, passport), exchange)
         if isinstance(outcome, Refusal):
-            problem = tell(outcome)
-            exchange.problem = problem.kind
-            await answering.fail(dialect.encode_problem(problem))
+            await inbound.refuse(tell(outcome), dialect)
             return
         context = reply_context(request, id=exchange.id.removeprefix("req_"), created=int(time.time()))
         try:

@@ -45,8 +45,7 @@ class CountService:
         exchange.model = request.model
         routed = await self._offer.route(request.model)
         if isinstance(routed, Problem):
-            exchange.problem = routed.kind
-            await answering.fail(dialect.encode_problem(routed))
+            await inbound.refuse(routed, dialect)
             return
         exchange.served_model = routed.model
         request = await self._pictures.embed(request)
@@ -60,9 +59,7 @@ class CountService:
         ask = self._calls.ask_model(call, lambda: Relay("json", generates=False), key=None)
         outcome = await self._pipeline.open(ask, exchange)
         if isinstance(outcome, Refusal):
-            problem = tell(outcome)
-            exchange.problem = problem.kind
-            await answering.fail(dialect.encode_problem(problem))
+            await inbound.refuse(tell(outcome), dialect)
             return
         try:
             assert isinstance(outcome.reading, Relay)
@@ -70,7 +67,6 @@ class CountService:
         finally:
             await outcome.close()
         if counted is None:
-            exchange.problem = CUT.kind
-            await answering.fail(dialect.encode_problem(CUT))
+            await inbound.refuse(CUT, dialect)
         else:
             await answering.json(200, dialect.encode_count(counted))

@@ -4,8 +4,10 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+from regrant.dialects.base import ProblemDialect
 from regrant.gateway.answering import Answering
 from regrant.gateway.routes import Route
+from regrant.messages.problem import Problem
 from regrant.traffic.exchange import Exchange
 
 
@@ -24,3 +26,8 @@ class Inbound:
     @property
     def text_headers(self) -> dict[str, str]:
         return {name.decode("latin-1"): value.decode("latin-1") for name, value in self.headers.items()}
+
+    async def refuse(self, problem: Problem, dialect: ProblemDialect) -> None:
+        """Answer with the problem, in that dialect, and note it in the exchange."""
+        self.exchange.problem = problem.kind
+        await self.answering.fail(dialect.encode_problem(problem))

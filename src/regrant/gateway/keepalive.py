@@ -29,8 +29,7 @@ class KeepAlive:
         """Something was sent: the silence begins anew."""
         if self._timer is not None:
             self._timer.cancel()
-        if self._pulse:
-            self._timer = self._loop.call_later(KEEP_ALIVE_S, self._beat)
+        self._timer = self._loop.call_later(KEEP_ALIVE_S, self._beat)
 
     def _beat(self) -> None:
         if self.idle and (self._sending is None or self._sending.done()):

@@ -37,8 +37,7 @@ class GeminiRelay:
         opening = read_opening(inbound.body)
         routed = await self._offer.route(route.model)
         if isinstance(routed, Problem):
-            exchange.problem = routed.kind
-            await inbound.answering.fail(gemini.encode_problem(routed))
+            await inbound.refuse(routed, gemini)
             return
         exchange.served_model = routed.model
         same = routed.model == route.model.removeprefix("models/")

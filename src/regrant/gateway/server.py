@@ -212,8 +212,7 @@ class Gateway:
             await answering.json(200, speaker.encode_model(found))
 
     async def _tell(self, inbound: Inbound, problem: Problem) -> None:
-        inbound.exchange.problem = problem.kind
-        await inbound.answering.fail(SPEAKERS[inbound.route.speech].encode_problem(problem))
+        await inbound.refuse(problem, SPEAKERS[inbound.route.speech])
 
     async def _turn_away(self, inbound: Inbound, problem: Problem, receive: Receive) -> None:
         inbound.exchange.problem = problem.kind
