@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 from dataclasses import dataclass, field
+from typing import Literal
 
 from regrant.accounts.diagnosis import Advice
 from regrant.accounts.model import Account, Cause
@@ -17,6 +18,46 @@ LEAST_DEATHS = 3
 MAX_INCIDENTS = 100
 CLOCK_SLACK_S = 300
 CLOCK, MIXED = "clock", "mixed"
+
+
+@dataclass(frozen=True, slots=True)
+class IncidentView:
+    """One incident as people are told of it. Times are unix seconds; `until` None: it is not over.
+
+    `kind`: account_died, mass_failure, will_die, attention, client_broken, pool_empty, not_persisted, clock_skew.
+    """
+
+    id: str
+    kind: str
+    title: str
+    """One line in plain words."""
+    text: str
+    """The advice, with the page (`url`) and the command that mend it; empty where there is none."""
+    url: str
+    command: str
+    since: int
+    until: int | None
+    accounts: tuple[str, ...]
+    emails: tuple[str, ...]
+    """In the order of `accounts`."""
+    client_id: str
+    cause: str
+    requests: int
+    """How many requests failed or had to be served by another account because of it."""
+    severity: Literal["warning", "critical"]
+
+    @property
+    def length_s(self) -> int:
+        """How long it lasted; 0 while it is not over."""
+        return 0 if self.until is None else self.until - self.since
+
+
+@dataclass(frozen=True, slots=True)
+class IncidentChange:
+    """What is told, once among all processes of a data folder."""
+
+    what: Literal["opened", "updated", "closed"]
+    incident: IncidentView
 
 
 @dataclass(frozen=True, slots=True)
