@@ -16,7 +16,8 @@ from pathlib import Path
 import pytest
 
 from regrant.clock import SystemClock
-from regrant.state import MAX_PENDING, Change, StateDatabase, _move_aside, follow
+from regrant.database import move_aside
+from regrant.state import MAX_PENDING, Change, StateDatabase, follow
 
 LATER = time.time() + 3600
 Open = Callable[..., StateDatabase]
@@ -174,7 +175,7 @@ def test_the_sound_file_that_another_process_has_just_begun_is_left_alone(
     database = open_database()
     database.put("k", "a", 1, LATER)
     assert database.flush(10)
-    assert _move_aside(path, 1) is None
+    assert move_aside(path, 1) is None
     assert database.load("k") == {"a": (1, LATER)}
 
 

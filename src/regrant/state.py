@@ -8,28 +8,25 @@ keep them; accounts are in `accounts/`, traffic in `traffic/`.
 from __future__ import annotations
 
 import asyncio
-import os
 import sqlite3
 import threading
 import uuid
 from collections.abc import Callable
-from contextlib import closing, suppress
+from contextlib import closing
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final
 
-import filelock
 import msgspec
 
 from regrant.clock import Clock
+from regrant.database import Database, Version, is_damage, move_aside
 
 MAX_PENDING: Final = 10_000  # distinct facts not written yet; beyond it the oldest is dropped and counted
 BATCH: Final = 1_000
 TOMBSTONE_S: Final = 3_600.0  # how long a deletion stays visible to the other processes
 FOLLOW_S: Final = 0.5
 FIRST_RETRY_S, LAST_RETRY_S = 0.5, 30.0
-BUSY_MS: Final = 5_000
-_BROKEN = {sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_NOTADB}
 
 _SCHEMA = """
 create table if not exists observed (
@@ -74,8 +71,8 @@ class StateDatabase:
         self._closing = False
         self._failures = 0
         self._dropped = 0
-        self._reader = _Connection(path)
-        self._seen: tuple[_Version, int] | None = None
+        self._reader = Database(path, _prepare)
+        self._seen: tuple[Version, int] | None = None
         """The file's version at the last look for changes, and the last number that it then held."""
         self._begin()
         self._thread = threading.Thread(target=self._write_until_closed, name="state-writer", daemon=True)
@@ -174,7 +171,7 @@ class StateDatabase:
             self._dropped += 1
 
     def _write_until_closed(self) -> None:
-        with closing(_Connection(self._path)) as connection:
+        with closing(Database(self._path, _prepare)) as connection:
             while batch := self._take_batch():
                 try:
                     self._mend_and_write(connection, batch)
@@ -206,20 +203,20 @@ class StateDatabase:
             return not self._lock.wait_for(lambda: self._closing, pause_s)
 
     def _mend_and_write(
-        self, connection: _Connection, batch: dict[tuple[str, str], tuple[str | None, float]]
+        self, connection: Database, batch: dict[tuple[str, str], tuple[str | None, float]]
     ) -> None:
         try:
             self._write(connection, batch)
         except sqlite3.DatabaseError as error:
-            if getattr(error, "sqlite_errorcode", 0) & 0xFF not in _BROKEN:
+            if not is_damage(error):
                 raise
             connection.close()
-            moved = _move_aside(self._path, int(self._clock.now()))
+            moved = move_aside(self._path, int(self._clock.now()))
             if moved is not None:
                 self._report(f"{self._path.name} was damaged; it is kept as {moved.name} and a new one begun")
             self._write(connection, batch)
 
-    def _write(self, connection: _Connection, batch: dict[tuple[str, str], tuple[str | None, float]]) -> None:
+    def _write(self, connection: Database, batch: dict[tuple[str, str], tuple[str | None, float]]) -> None:
         with connection.transaction() as cursor:
             (seq,) = cursor.execute("select seq from counter").fetchone()
             rows = [
@@ -243,109 +240,11 @@ async def follow(
         await asyncio.sleep(interval_s)
 
 
-_Version = tuple[tuple[int, int] | None, int]
-
-
-class _Connection:
-    """One SQLite connection, opened when first used and again when the file was replaced. Serialized by its own lock."""
-
-    def __init__(self, path: Path) -> None:
-        self._path = path
-        self._connection: sqlite3.Connection | None = None
-        self._inode: tuple[int, int] | None = None
-        self._lock = threading.RLock()
-
-    def version(self) -> _Version | None:
-        """The file and a number that changes when anybody else wrote to it; None if it cannot be told."""
-        try:
-            rows = self.fetch("pragma data_version", ())
-        except (sqlite3.Error, OSError):
-            return None
-        return self._inode, int(rows[0][0])
-
-    def fetch(self, query: str, values: tuple[object, ...]) -> list[tuple[Any, ...]]:
-        with self._lock:
-            return self._open().execute(query, values).fetchall()
-
-    def transaction(self) -> _Transaction:
-        return _Transaction(self._open())
-
-    def close(self) -> None:
-        with self._lock:
-            connection, self._connection = self._connection, None
-            if connection is not None:
-                with suppress(sqlite3.Error):  # closing a broken database may fail; nothing is lost by it
-                    connection.close()
-
-    def _open(self) -> sqlite3.Connection:
-        if self._connection is not None and self._inode != _inode(self._path):
-            self.close()
-        if self._connection is None:
-            self._connection = _connect(self._path)
-            self._inode = _inode(self._path)
-        return self._connection
-
-
-class _Transaction:
-    """`with` a cursor inside `begin immediate`: committed at the end, rolled back on an error."""
-
-    def __init__(self, connection: sqlite3.Connection) -> None:
-        self._connection = connection
-
-    def __enter__(self) -> sqlite3.Cursor:
-        return self._connection.execute("begin immediate")
-
-    def __exit__(self, kind: object, error: object, trace: object) -> None:
-        if error is None:
-            self._connection.execute("commit")
-        elif self._connection.in_transaction:
-            with suppress(sqlite3.Error):  # the first error is the one to tell
-                self._connection.execute("rollback")
-
-
-def _connect(path: Path) -> sqlite3.Connection:
-    descriptor = os.open(path, os.O_RDWR | os.O_CREAT, 0o600)  # SQLite alone would leave it to the umask
-    os.close(descriptor)
-    connection = sqlite3.connect(path, timeout=BUSY_MS / 1000, isolation_level=None, check_same_thread=False)
-    try:
-        connection.execute("pragma journal_mode = wal")
-        connection.execute("pragma synchronous = normal")
-        if connection.execute("pragma user_version").fetchone()[0] == 0:
-            connection.executescript("begin immediate;" + _SCHEMA + "pragma user_version = 1; commit;")
-    except BaseException:
-        connection.close()
-        raise
-    return connection
-
-
-def _move_aside(path: Path, now: int) -> Path | None:
-    """Rename a damaged database and its journals; None if another process has already put a sound one in its place."""
-    lock = path.parent / "locks" / "state.lock"
-    lock.parent.mkdir(mode=0o700, exist_ok=True)
-    with filelock.FileLock(lock, timeout=10):
-        if _sound(path):
-            return None
-        moved = path.with_name(f"{path.name}.corrupt-{now}")
-        for suffix in ("", "-wal", "-shm"):
-            with suppress(FileNotFoundError):
-                os.replace(f"{path}{suffix}", f"{moved}{suffix}")
-        return moved
-
-
-def _sound(path: Path) -> bool:
-    try:
-        with closing(sqlite3.connect(path, timeout=BUSY_MS / 1000)) as connection:
-            return bool(connection.execute("pragma quick_check").fetchone() == ("ok",))
-    except sqlite3.DatabaseError:
-        return False
-
-
-def _inode(path: Path) -> tuple[int, int] | None:
-    try:
-        found = os.stat(path)
-    except FileNotFoundError:
-        return None
-    return found.st_dev, found.st_ino
+def _prepare(connection: sqlite3.Connection) -> None:
+    connection.execute("pragma journal_mode = wal")
+    connection.execute("pragma synchronous = normal")
+    if connection.execute("pragma user_version").fetchone()[0] == 0:
+        connection.executescript("begin immediate;" + _SCHEMA + "pragma user_version = 1; commit;")
 
 
 def _change(row: tuple[Any, ...]) -> Change:
