@@ -474,3 +474,85 @@ def test_any_text_in_the_environment_is_accepted_or_told_and_never_crashes(envir
 
 def test_plain_masks_secrets_at_every_depth() -> None:
     assert plain({"a": [Secret("pretend"), (Secret("pretend"),)]}) == {"a": [MASK, [MASK]]}
+
+
+def test_a_webhook_is_an_address_alone_or_a_table_and_is_named_after_its_host() -> None:
+    plain, full = make(
+        {
+            "notify.webhooks": [
+                "https://hooks.example.org/pretend-path",
+                {
+                    "url": "http://10.0.0.7:8080/x",
+                    "format": "slack",
+                    "secret": "pretend-word",
+                    "events": ["pool_empty"],
+                    "name": "team",
+                },
+            ]
+        }
+    ).notify.webhooks
+    assert (plain.url, plain.format, plain.secret, plain.events, plain.name) == (
+        Secret("https://hooks.example.org/pretend-path"),
+        "auto",
+        Secret(""),
+        (),
+        "hooks.example.org",
+    )
+    assert (full.format, full.secret, full.events, full.name) == (
+        "slack",
+        Secret("pretend-word"),
+        ("pool_empty",),
+        "team",
+    )
+
+
+@pytest.mark.parametrize(
+    ("address", "fine"),
+    [
+        ("https://hooks.example.org/x?y=z", True),
+        ("http://hooks.example.org/x", False),
+        ("https://user:word@hooks.example.org/x", False),
+        ("http://127.0.0.1:9/x", True),
+        ("http://localhost:9", True),
+        ("http://[::1]:9/", True),
+        ("http://192.168.1.5/x", True),
+        ("http://100.64.0.9/x", True),
+        ("http://[fd00::1]/x", True),
+        ("http://8.8.8.8/x", False),
+        ("http://[::ffff:8.8.8.8]/x", False),
+        ("http://224.0.0.1/x", False),
+        ("http://ntfy/alerts", True),
+        ("http://ntfy.lan/alerts", True),
+        ("http://ntfy.home.arpa./alerts", True),
+        ("http://lan.example.org/alerts", False),
+    ],
+)
+def test_a_webhook_is_told_over_tls_unless_it_is_near(address: str, fine: bool) -> None:
+    if fine:
+        make({"notify.webhooks": [address]})
+    else:
+        with pytest.raises(SettingsError, match="https://"):
+            make({"notify.webhooks": [address]})
+
+
+def test_every_fault_of_every_webhook_is_told_at_once_and_none_is_quoted(tmp_path: Path) -> None:
+    write(
+        tmp_path,
+        "[[notify.webhooks]]\nurl='http://example.org/pretend-path'\nformat='teams'\nevents=['died']\n"
+        "[[notify.webhooks]]\nname='no address'\nadress='https://pretend.example.org'\n",
+    )
+    problems = problems_of(tmp_path)
+    assert [problem.split(" ")[0] for problem in problems] == [
+        "notify.webhooks[0].url",
+        "notify.webhooks[0].format",
+        "notify.webhooks[0].events[0]",
+        "notify.webhooks[1].url",
+    ]
+    assert "pretend" not in "\n".join(problems)
+
+
+def test_a_webhook_is_shown_by_name_and_its_address_is_not(tmp_path: Path) -> None:
+    write(tmp_path, "[[notify.webhooks]]\nurl='https://hooks.lan/pretend-7'\nsecret='pretend-8'\n")
+    [shown] = [row.value for row in describe(load(tmp_path, {}, {})) if row.key == "notify.webhooks"]
+    assert "pretend" not in shown
+    assert '"name": "hooks.lan"' in shown

@@ -17,6 +17,8 @@ _ORIGIN = re.compile(
     r"[a-z][a-z0-9+.-]*://[a-z0-9._-]+(:[0-9]{1,5})?|[a-z][a-z0-9+.-]*://\[[0-9a-f:.]+\](:[0-9]{1,5})?"
 )
 
+_NEARBY = (".localhost", ".local", ".lan", ".internal", ".home.arpa", ".test")
+
 
 def any_text(text: str) -> str | None:
     return text
@@ -94,8 +96,16 @@ def vertex_endpoint(text: str) -> str | None:
 
 
 def webhook(text: str) -> str | None:
+    """An https:// address without a user, or http:// to a host that is surely not across the internet."""
     parts = _split(text)
-    return text if parts is not None and parts.scheme in {"http", "https"} else None
+    if parts is None or "@" in parts.netloc or parts.scheme not in {"http", "https"}:
+        return None
+    return text if parts.scheme == "https" or is_nearby(parts.hostname or "") else None
+
+
+def host_of(url: str) -> str:
+    """The host of an address that was accepted."""
+    return urlsplit(url).hostname or ""
 
 
 def proxy(text: str) -> str | None:
@@ -134,6 +144,19 @@ def is_loopback(host: str) -> bool:
     except ValueError:
         return False
     return address.is_loopback and getattr(address, "ipv4_mapped", None) is None
+
+
+def is_nearby(host: str) -> bool:
+    """Whether `host` is this machine or in a private network: by number, as a name without dots, or by a name that
+    no public DNS has. Source: RFC 6761, 6762, 8375 and ICANN's reservation of `.internal`.
+    """
+    name = host.lower().rstrip(".")
+    try:
+        address = ipaddress.ip_address(name)
+    except ValueError:
+        return "." not in name or name.endswith(_NEARBY)
+    mapped = getattr(address, "ipv4_mapped", None)
+    return not (mapped or address).is_global and not address.is_multicast and not address.is_unspecified
 
 
 def _split(text: str) -> SplitResult | None:

@@ -309,7 +309,12 @@ def _warn_of_readers(path: Path, given: Iterable[Given]) -> Iterator[str]:
 
 
 def _holds_secret(given: Given) -> bool:
-    value = BY_KEY[given.key].kind.accept(given.raw)
-    if given.key == "google.clients":
-        return any(client.client_secret for client in value)
-    return bool(value) and isinstance(value, Secret) and given.key != "store.url"
+    return given.key != "store.url" and _has_secret(BY_KEY[given.key].kind.accept(given.raw))
+
+
+def _has_secret(value: Any) -> bool:
+    if isinstance(value, tuple):
+        return any(_has_secret(item) for item in value)
+    if is_dataclass(value):
+        return any(_has_secret(getattr(value, field.name)) for field in fields(value))
+    return isinstance(value, Secret) and bool(value)

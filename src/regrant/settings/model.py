@@ -128,8 +128,22 @@ class Store:
 
 
 @dataclass(frozen=True, slots=True)
+class Webhook:
+    """An address that is told of incidents. The whole of `url` is secret: for most receivers its path is the password.
+
+    `name` is what logs and answers call it. No `events` means all of them; no `secret` means unsigned.
+    """
+
+    url: Secret
+    format: str
+    secret: Secret
+    events: tuple[str, ...]
+    name: str
+
+
+@dataclass(frozen=True, slots=True)
 class Notify:
-    webhooks: tuple[Secret, ...]
+    webhooks: tuple[Webhook, ...]
 
 
 @dataclass(frozen=True, slots=True)

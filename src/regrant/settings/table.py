@@ -8,8 +8,9 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Any
 
+from regrant.secret import Secret
 from regrant.settings import addresses
-from regrant.settings.model import OAuthClient, QuotaLimit
+from regrant.settings.model import OAuthClient, QuotaLimit, Webhook
 from regrant.settings.values import (
     Choice,
     Field,
@@ -47,6 +48,38 @@ QUOTA_LIMIT = Record(
         "tokens_per_minute": Field(COUNT, 0),
         "requests_per_day": Field(COUNT, 0),
     },
+)
+INCIDENTS = (
+    "account_died",
+    "mass_failure",
+    "will_die",
+    "attention",
+    "client_broken",
+    "pool_empty",
+    "not_persisted",
+    "clock_skew",
+)
+WEBHOOK_FORMATS = ("auto", "json", "slack", "discord", "ntfy")
+
+
+def _make_webhook(*, url: Secret, name: str, **fields: Any) -> Webhook:
+    return Webhook(url=url, name=name or addresses.host_of(url.reveal()), **fields)
+
+
+WEBHOOK = Record(
+    _make_webhook,
+    {
+        "url": Field(
+            SecretText(
+                "an https:// address, or http:// to this machine or a private network", addresses.webhook
+            )
+        ),
+        "format": Field(Choice(WEBHOOK_FORMATS), "auto"),
+        "secret": Field(SECRET_WORD, ""),
+        "events": Field(ListOf(Choice(INCIDENTS)), []),
+        "name": Field(Text("text", addresses.any_text), ""),
+    },
+    alone="url",
 )
 
 
@@ -317,9 +350,9 @@ SETTINGS: tuple[Setting, ...] = (
     ),
     Setting(
         "notify.webhooks",
-        ListOf(SecretText("an http:// or https:// address", addresses.webhook)),
+        ListOf(WEBHOOK),
         [],
-        "Addresses that are told, by POST, when an account dies, recovers or needs you.",
+        "Addresses that are told, by POST, when an incident begins and when it ends, one [[notify.webhooks]] table each.",
     ),
 )
 

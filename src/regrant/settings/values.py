@@ -226,16 +226,23 @@ class Field:
 
 @dataclass(frozen=True, slots=True)
 class Record(Kind):
-    """A table with known fields, made into `make(**fields)`. Unknown fields are left to `unknown`."""
+    """A table with known fields, made into `make(**fields)`. Unknown fields are left to `unknown`.
+
+    `alone` names the field that may be given as plain text in place of the table.
+    """
 
     make: Callable[..., Any]
     fields: Mapping[str, Field]
+    alone: str = ""
 
     @property
     def allowed(self) -> str:
-        return "a table with " + ", ".join(self.fields)
+        table = "a table with " + ", ".join(self.fields)
+        return f"{table}, or the {self.alone} alone" if self.alone else table
 
     def accept(self, raw: Any) -> Any:
+        if self.alone and isinstance(raw, (str, Secret)):
+            raw = {self.alone: raw}
         if not isinstance(raw, Mapping):
             raise Refused(("", f"found {name_type(raw)}, allowed is {self.allowed}"))
         missing = [name for name, field in self.fields.items() if field.default is None and name not in raw]
