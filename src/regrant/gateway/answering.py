@@ -8,6 +8,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import functools
+import time
 from collections.abc import Awaitable, Callable, Iterable
 from typing import Any
 
@@ -57,7 +58,11 @@ class Answering:
         self._id_header = id_header
 
     async def start(self, status: int, headers: Fields) -> None:
-        """Send the head; the body follows with `write`."""
+        """Send the head of a streamed answer, with its first event; the body follows with `write`."""
+        self.exchange.first_ms = (time.perf_counter() - self.exchange.started) * 1000
+        await self._head(status, headers)
+
+    async def _head(self, status: int, headers: Fields) -> None:
         exchange = self.exchange
         exchange.status = status
         self.committed = True
@@ -82,7 +87,7 @@ class Answering:
     async def whole(self, status: int, headers: Fields, body: bytes) -> None:
         """An answer in one piece."""
         length = () if status == 204 else ((b"content-length", b"%d" % len(body)),)
-        await self.start(status, (*headers, *length))
+        await self._head(status, (*headers, *length))
         await self.end(b"" if self._bodiless else body)
 
     async def json(self, status: int, body: bytes) -> None:
@@ -101,7 +106,7 @@ class Answering:
         and the client would never see the answer.
         """
         length = (b"content-length", b"%d" % len(problem.body))
-        await self.start(problem.status, (*problem.headers, length, (b"connection", b"close")))
+        await self._head(problem.status, (*problem.headers, length, (b"connection", b"close")))
         if not self._bodiless:
             await self.write(problem.body)
         with contextlib.suppress(TimeoutError):

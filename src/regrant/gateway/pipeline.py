@@ -166,7 +166,7 @@ class Pipeline:
             if not isinstance(outcome, Answer):
                 lease.release()
         if isinstance(outcome, Fault):
-            attempt.fault = outcome.kind
+            attempt.fault, attempt.said = outcome.kind, outcome.message
         return outcome
 
     async def _attempt(self, journey: _Journey, lease: Lease, attempt: Attempt) -> Answer | Fault:

@@ -24,11 +24,12 @@ from regrant.gateway.answering import Answering, ConnectionAborted, Receive, Sen
 from regrant.gateway.inbound import Inbound
 from regrant.gateway.keys import KeyRing, effective_mode
 from regrant.gateway.offer import Offer
+from regrant.gateway.overhearing import overheard
 from regrant.gateway.routes import Action, Speech, find_route
 from regrant.messages.catalogue import ModelInfo
 from regrant.messages.problem import Problem, ProblemKind, describe_refusal
 from regrant.settings import Settings
-from regrant.traffic.exchange import Exchange
+from regrant.traffic.exchange import Bodies, Exchange
 
 Scope = MutableMapping[str, Any]
 
@@ -89,7 +90,6 @@ class Gateway:
         """One request. Only this method answers errors that nobody foresaw."""
         inbound = self._take_in(scope, send)
         exchange, answering = inbound.exchange, inbound.answering
-        started = time.perf_counter()
         try:
             await self._serve(scope, receive, inbound)
         except ClientLeft:
@@ -104,7 +104,7 @@ class Gateway:
             )
             await answering.fail(SPEAKERS[inbound.route.speech].encode_problem(problem))
         finally:
-            exchange.ms = (time.perf_counter() - started) * 1000
+            exchange.ms = (time.perf_counter() - exchange.started) * 1000
             if inbound.route.action in self._services:
                 self._on_exchange(exchange)
 
@@ -114,9 +114,17 @@ class Gateway:
             headers.setdefault(name, value)
         route = find_route(scope["method"], scope["path"], scope["query_string"], headers)
         exchange = Exchange(
-            id="req_" + secrets.token_hex(12), at=time.time(), dialect=route.speech, model=route.model
+            id="req_" + secrets.token_hex(12),
+            at=time.time(),
+            dialect=route.speech,
+            started=time.perf_counter(),
+            model=route.model,
         )
-        cors = cors_headers(headers, self._settings().server)
+        settings = self._settings()
+        if settings.traffic.record_bodies:
+            exchange.bodies = Bodies()
+            send = overheard(send, exchange.bodies)
+        cors = cors_headers(headers, settings.server)
         answering = Answering(
             send,
             exchange,
@@ -171,6 +179,8 @@ class Gateway:
             text = f"The request body stopped coming: nothing arrived for {BODY_IDLE_S:.0f} s."
             await self._turn_away(inbound, Problem(ProblemKind.INVALID_REQUEST, text, status=408), receive)
             return
+        if inbound.exchange.bodies is not None:
+            inbound.exchange.bodies.take_request(inbound.body)
         try:
             await until_client_leaves(service.serve(inbound), receive)
         except DialectError as error:

@@ -1,6 +1,6 @@
 """One request of a client and what became of it: the record that logs, metrics and the console share.
 
-A value that the gateway fills while it works. Nothing is stored here.
+A value that the gateway fills while it works. Nothing is stored here: that is `log.py`.
 """
 
 from __future__ import annotations
@@ -8,6 +8,8 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 
 from regrant.messages.model import Usage
+
+MAX_BODY_BYTES = 262_144  # of each direction; what goes beyond is counted and not kept
 
 
 @dataclass(slots=True, kw_only=True)
@@ -18,6 +20,32 @@ class Attempt:
     status: int = 0
     fault: str = ""
     ms: float = 0.0
+    said: str = ""
+    """Google's own words about a fault, as they came: for the owner, and only after redaction."""
+
+
+class Bodies:
+    """What was asked and answered, as far as it is kept: only where the owner wants it (`traffic.record_bodies`)."""
+
+    __slots__ = ("_parts", "answer_bytes", "request", "request_bytes")
+
+    def __init__(self) -> None:
+        self.request = b""
+        self.request_bytes = 0
+        self.answer_bytes = 0
+        self._parts: list[bytes] = []
+
+    @property
+    def answer(self) -> bytes:
+        return b"".join(self._parts)[:MAX_BODY_BYTES]
+
+    def take_request(self, body: bytes) -> None:
+        self.request, self.request_bytes = body[:MAX_BODY_BYTES], len(body)
+
+    def take_answer(self, part: bytes) -> None:
+        if self.answer_bytes < MAX_BODY_BYTES:
+            self._parts.append(part[:MAX_BODY_BYTES])
+        self.answer_bytes += len(part)
 
 
 @dataclass(slots=True, kw_only=True)
@@ -27,12 +55,18 @@ class Exchange:
     id: str
     at: float
     dialect: str
+    started: float = 0.0
+    """When it began, on the clock of `time.perf_counter`."""
     model: str = ""
     served_model: str = ""
     status: int = 0
     key: str = ""
     ms: float = 0.0
+    first_ms: float = 0.0
+    """Until the head of a streamed answer, which goes out with its first event; 0 for an answer in one piece."""
     usage: Usage | None = None
     attempts: list[Attempt] = field(default_factory=list)
     problem: str = ""
     dropped: tuple[str, ...] = ()
+    """Fields of the request that had no meaning for Google, as paths."""
+    bodies: Bodies | None = None
