@@ -1,83 +1,63 @@
-"""A load generator on raw sockets: keep-alive connections, one request after the other on each, every answer checked."""
+"""A closed loop on raw sockets: kept connections, one request after the other on each, every answer read whole and checked.
+
+It measures what requests cost, not how long they take under a given load: that wants a schedule (`pace.py`).
+"""
 
 from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import Sequence
 from dataclasses import dataclass
 
-
-@dataclass(frozen=True, slots=True)
-class Load:
-    """What is sent, and what every answer must hold."""
-
-    port: int
-    path: str
-    body: bytes
-    expect: bytes
-    headers: Sequence[str] = ()
-
-    @property
-    def raw(self) -> bytes:
-        lines = [
-            f"POST {self.path} HTTP/1.1",
-            "host: 127.0.0.1",
-            "content-type: application/json",
-            f"content-length: {len(self.body)}",
-            *self.headers,
-        ]
-        return ("\r\n".join(lines) + "\r\n\r\n").encode() + self.body
+from bench.work import Load, Wrong
 
 
 @dataclass(frozen=True, slots=True)
 class Measured:
-    """Requests per second, and latencies in milliseconds."""
+    """Requests per second, and milliseconds to the first byte of the body."""
 
     rate: float
-    p50_ms: float
-    p99_ms: float
+    first_p50_ms: float
 
 
-class Wrong(Exception):  # ends the run
-    """An answer was not what it must be."""
-
-
-async def read_answer(reader: asyncio.StreamReader) -> bytes:
-    head = await reader.readuntil(b"\r\n\r\n")
-    if not head.startswith(b"HTTP/1.1 200"):
+async def read_answer(reader: asyncio.StreamReader) -> tuple[bytes, float]:
+    """The body, and when its first byte had come (perf_counter seconds). Raises Wrong for any status but 200."""
+    head = (await reader.readuntil(b"\r\n\r\n")).lower()
+    if not head.startswith(b"http/1.1 200"):
         raise Wrong(head[:200].decode("latin-1"))
-    lower = head.lower()
-    if b"content-length:" in lower:
-        return await reader.readexactly(int(lower.split(b"content-length:", 1)[1].split(b"\r\n", 1)[0]))
-    parts = []
+    if b"content-length:" in head:
+        size = int(head.split(b"content-length:", 1)[1].split(b"\r\n", 1)[0])
+        return await reader.readexactly(size), time.perf_counter()
+    parts: list[bytes] = []
+    first = 0.0
     while size := int((await reader.readuntil(b"\r\n")).strip(), 16):
         parts.append(await reader.readexactly(size))
+        first = first or time.perf_counter()
         await reader.readexactly(2)
     await reader.readexactly(2)
-    return b"".join(parts)
+    return b"".join(parts), first
 
 
 async def run(load: Load, *, requests: int, connections: int) -> Measured:
     """Send `requests` over `connections`. Raises Wrong on the first bad answer."""
-    raw = load.raw
-    times: list[float] = []
+    raw, check = load.raw, load.check
+    firsts: list[float] = []
 
     async def one(count: int) -> None:
         reader, writer = await asyncio.open_connection("127.0.0.1", load.port)
         for _ in range(count):
             started = time.perf_counter()
             writer.write(raw)
-            body = await read_answer(reader)
-            times.append(time.perf_counter() - started)
-            if load.expect not in body:
-                raise Wrong(body[:300].decode("utf-8", "replace"))
+            body, first = await read_answer(reader)
+            firsts.append(first - started)
+            check(body)
         writer.close()
+        await writer.wait_closed()
 
     started = time.perf_counter()
     async with asyncio.TaskGroup() as group:
         for _ in range(connections):
-            group.create_task(one(requests // connections))
+            group.create_task(one(max(1, requests // connections)))
     seconds = time.perf_counter() - started
-    times.sort()
-    return Measured(len(times) / seconds, times[len(times) // 2] * 1000, times[int(len(times) * 0.99)] * 1000)
+    firsts.sort()
+    return Measured(len(firsts) / seconds, firsts[len(firsts) // 2] * 1000)
