@@ -12,7 +12,8 @@ from regrant.admin.errors import ApiError, no_such_account
 from regrant.admin.events import Hub
 from regrant.admin.parts import Parts
 from regrant.admin.sessions import Brake, Sessions
-from regrant.admin.views import AccountView, CooldownIndex, show_account, show_corrupt
+from regrant.admin.views import AccountView, show_account, show_corrupt
+from regrant.pool.states import CooldownIndex
 from regrant.secret import Secret
 
 

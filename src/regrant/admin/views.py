@@ -7,22 +7,17 @@ Pure, and free of secrets: built from `public_fields` and from what the pool and
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable
 from typing import Literal
 
 import msgspec
 
-from regrant.accounts import diagnosis
+from regrant.accounts import diagnosis, forecast, incidents
 from regrant.accounts.entry import Entry
-from regrant.accounts.incidents import Incident
 from regrant.accounts.model import Account, public_fields
 from regrant.accounts.store import Corrupt
-from regrant.pool.cooldown import Cooldown, CooldownKey
+from regrant.pool.cooldown import Cooldown
 from regrant.pool.standing import cooldown_advice
-from regrant.upstream.faults import Scope
-
-State = Literal["active", "cooling", "protected", "paused", "attention", "disabled", "corrupt"]
-EVERY_MODEL = "*"
+from regrant.pool.states import CooldownIndex, State, state_of
 
 
 class AdviceView(msgspec.Struct, frozen=True):
@@ -96,52 +91,39 @@ class AccountView(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class IncidentView(msgspec.Struct, frozen=True, kw_only=True):
-    """Many deaths of one OAuth client within two minutes. Undo: batch verify of `accounts`."""
+    """One thing that is or was wrong. `requests`: how many failed or were served by another account because of it.
+
+    `kind`: account_died, mass_failure (undo: batch verify of `accounts`), will_die, attention, client_broken, pool_empty, not_persisted,
+    clock_skew. `until` and `length_s` are null while it is not over.
+    """
 
     id: str
+    kind: str
+    title: str
+    severity: Literal["warning", "critical"]
     client_id: str
     cause: str
     since: int
     until: int | None
+    length_s: int | None
+    requests: int
     accounts: list[str]
+    emails: list[str]
     advice: AdviceView
-
-
-class CooldownIndex:
-    """The cool-downs of a moment, to be asked for each of many accounts."""
-
-    def __init__(self, cooldowns: Iterable[tuple[CooldownKey, Cooldown]]) -> None:
-        self._everyone: list[tuple[str, Cooldown]] = []
-        self._projects: dict[str, list[tuple[str, Cooldown]]] = {}
-        self._accounts: dict[str, list[tuple[str, Cooldown]]] = {}
-        for key, cooldown in cooldowns:
-            held = (key.model or EVERY_MODEL, cooldown)
-            match key.scope:
-                case Scope.MODEL:
-                    self._everyone.append(held)
-                case Scope.PROJECT | Scope.PROJECT_MODEL:
-                    self._projects.setdefault(key.project, []).append(held)
-                case Scope.ACCOUNT:
-                    self._accounts.setdefault(key.account, []).append(held)
-
-    def of(self, account: Account, default_client_id: str) -> list[tuple[str, Cooldown]]:
-        project = account.project(default_client_id) or account.id
-        return [*self._everyone, *self._projects.get(project, ()), *self._accounts.get(account.id, ())]
 
 
 def show_account(entry: Entry, cooldowns: CooldownIndex, default_client_id: str, now: float) -> AccountView:
     """The account as it is at `now` (unix seconds)."""
     account = entry.account
     held = cooldowns.of(account, default_client_id)
-    state, since, cause, advice = _judge(account, held)
-    if entry.corrupt is not None:
-        state, since, cause, advice = "corrupt", None, None, _corrupt_advice(entry.corrupt, in_service=True)
+    state = state_of(entry, held)
+    since, cause, advice = _reasons(entry, state, held)
     derived: dict[str, object] = {
         "state": state,
         "since": since,
         "cause": cause,
         "advice": _advice_fields(advice),
-        "expires_hint": diagnosis.expires_hint(account),
+        "expires_hint": forecast.expires_hint(account, now),
         "freshness": entry.kept.freshness(now).value,
         "token_expires_at": account.token.expiry_timestamp or None,
         "cooldowns": [_cooldown_fields(model, cooldown) for model, cooldown in held],
@@ -166,37 +148,44 @@ def show_corrupt(corrupt: Corrupt) -> AccountView:
     return msgspec.convert(public_fields(Account(id=corrupt.id, email="")) | derived, AccountView)
 
 
-def show_incident(incident: Incident) -> IncidentView:
-    advice = incident.advice
+def show_incident(incident: incidents.IncidentView) -> IncidentView:
     return IncidentView(
         id=incident.id,
+        kind=incident.kind,
+        title=incident.title,
+        severity=incident.severity,
         client_id=incident.client_id,
         cause=incident.cause,
         since=incident.since,
         until=incident.until,
-        accounts=incident.accounts,
-        advice=AdviceView(advice.text, advice.url, advice.command),
+        length_s=incident.length_s if incident.until is not None else None,
+        requests=incident.requests,
+        accounts=list(incident.accounts),
+        emails=list(incident.emails),
+        advice=AdviceView(incident.text, incident.url, incident.command),
     )
 
 
-Judgement = tuple[State, float | None, str | None, diagnosis.Advice | None]
+Reasons = tuple[float | None, str | None, diagnosis.Advice | None]
 
 
-def _judge(account: Account, held: list[tuple[str, Cooldown]]) -> Judgement:
-    """State, since when, cause and advice, in the contract's order of judging an absence."""
-    advice = diagnosis.advise(account)
-    if account.disabled is not None:
-        return "disabled", account.disabled.at, account.disabled.cause, advice
-    if account.protected_models:
-        return "protected", None, "quota_protection", advice
-    if account.paused is not None:
-        return "paused", account.paused.at, "owner", advice
-    if account.attention is not None:
-        return "attention", account.attention.since, account.attention.code, advice
-    if held:
+def _reasons(entry: Entry, state: State, held: list[tuple[str, Cooldown]]) -> Reasons:
+    """Since when the account is in that state, the cause, and advice."""
+    account, advice = entry.account, diagnosis.advise(entry.account)
+    if entry.corrupt is not None:
+        return None, None, _corrupt_advice(entry.corrupt, in_service=True)
+    if state == "disabled" and account.disabled is not None:
+        return account.disabled.at, account.disabled.cause, advice
+    if state == "protected":
+        return None, "quota_protection", advice
+    if state == "paused" and account.paused is not None:
+        return account.paused.at, "owner", advice
+    if state == "attention" and account.attention is not None:
+        return account.attention.since, account.attention.code, advice
+    if state == "cooling":
         _, longest = max(held, key=lambda pair: pair[1].until)
-        return "cooling", None, longest.why.value, diagnosis.Advice(cooldown_advice(longest.why))
-    return "active", None, None, None
+        return None, longest.why.value, diagnosis.Advice(cooldown_advice(longest.why))
+    return None, None, None
 
 
 def _corrupt_advice(corrupt: Corrupt, *, in_service: bool) -> diagnosis.Advice:

@@ -8,9 +8,10 @@ import msgspec
 
 from regrant.accounts.entry import Entry
 from regrant.accounts.store import Corrupt
-from regrant.admin.views import CooldownIndex, show_account, show_corrupt
+from regrant.admin.views import show_account, show_corrupt
 from regrant.app import App
 from regrant.cli.terminal import moment, one_line, say
+from regrant.pool.states import CooldownIndex
 
 
 def account_view(app: App, entry: Entry) -> dict[str, Any]:

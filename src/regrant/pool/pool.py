@@ -9,14 +9,18 @@ from __future__ import annotations
 import math
 from collections import Counter
 from collections.abc import Callable, Iterable, Mapping
-from dataclasses import dataclass
 
 from regrant.clock import Clock
+from regrant.pool.census import Census, take_census
+from regrant.pool.choices import Choice, Choices
 from regrant.pool.cooldown import Blocked, Cooldown, CooldownKey, Cooldowns
+from regrant.pool.field import Fields
 from regrant.pool.lease import Absence, Lease, Unavailable, Wish
-from regrant.pool.selector import Candidate, Roster, Strategy
-from regrant.pool.waiting import WaitingRoom
-from regrant.upstream.faults import Fault, FaultKind, Scope
+from regrant.pool.selector import Allowed, Candidate, Roster
+from regrant.pool.slow_start import SlowStart
+from regrant.pool.strategies import Strategy
+from regrant.pool.waiting import WaitingRoom, Waits
+from regrant.upstream.faults import Fault, Scope
 
 MAX_STRIKES_KEPT = 10_000
 MAX_CENSUSES = 1_000
@@ -136,6 +140,11 @@ class Pool:
         """How many requests wait for an account."""
         return len(self._room)
 
+    @property
+    def waits(self) -> Waits:
+        """How the waiting of requests has ended so far."""
+        return self._room.waits
+
     def in_flight(self, id_: str) -> int:
         """How many leases on this account are out."""
         return self._in_flight.get(id_, 0)
@@ -214,76 +223,10 @@ class Pool:
         self._room.serve()
 
 
-@dataclass(frozen=True, slots=True)
-class _Census:
-    """That no account is free for a model, and why: true until `ends`, unless the pool changes before."""
-
-    reasons: Mapping[Absence, int]
-    soonest: Cooldown | None
-    free_until: float
-
-    @property
-    def ends(self) -> float:
-        return math.inf if self.soonest is None else self.soonest.until
-
-    def describe(self, now: float) -> Unavailable:
-        if self.soonest is None:
-            return Unavailable(reasons=self.reasons)
-        return Unavailable(
-            reasons=self.reasons,
-            retry_after_s=max(0.0, self.soonest.until - now),
-            free_in_s=None if math.isinf(self.free_until) else max(0.0, self.free_until - now),
-            per_day=self.soonest.why in {FaultKind.QUOTA_PER_DAY, FaultKind.NO_QUOTA},
-            overloaded=self.soonest.why is FaultKind.OVERLOADED,
-        )
-
-
-def _take_census(
-    wish: Wish, candidates: Iterable[Candidate], absences: Counter[Absence], blocked: Blocked
-) -> _Census:
-    reasons = +absences
-    soonest: Cooldown | None = None
-    free_until = math.inf
-    for candidate in candidates:
-        held = blocked.of(candidate.project, candidate.id)
-        why = _absence(candidate, wish, held)
-        reasons[why] += 1
-        if held is None or why is not Absence.COOLDOWN:
-            continue
-        if soonest is None or held.until < soonest.until:
-            soonest = held
-        if held.until < free_until and candidate.id not in wish.exclude:
-            free_until = held.until
-    return _Census(reasons, soonest, free_until)
-
-
-def _absence(candidate: Candidate, wish: Wish, held: Cooldown | None) -> Absence:
-    if wish.suits is not None and not wish.suits(candidate):
-        return Absence.UNSUITED
-    if wish.model in candidate.protected:
-        return Absence.QUOTA
-    if held is not None:
-        # Google refuses even fresh tokens of this account: a person must look, waiting is no advice.
-        persons = math.isinf(held.until) or held.why is FaultKind.TOKEN_REJECTED
-        return Absence.ATTENTION if persons else Absence.COOLDOWN
-    return Absence.TRIED
-
-
-def _freedom(wish: Wish, blocked: Blocked) -> Callable[[Candidate], bool]:
-    model, exclude, suits = wish.model, wish.exclude, wish.suits
-    accounts, projects, project_models = blocked.accounts, blocked.projects, blocked.project_models
-    if blocked.nothing and not exclude and suits is None:
-        return lambda candidate: model not in candidate.protected
-
-    def free(candidate: Candidate) -> bool:
-        project = candidate.project
-        return not (
-            project in project_models
-            or project in projects
-            or candidate.id in accounts
-            or candidate.id in exclude
-            or model in candidate.protected
-            or (suits is not None and not suits(candidate))
-        )
-
-    return free
+def _allowed(wish: Wish) -> Allowed | None:
+    exclude, suits = wish.exclude, wish.suits
+    if not exclude:
+        return suits
+    if suits is None:
+        return lambda candidate: candidate.id not in exclude
+    return lambda candidate: candidate.id not in exclude and suits(candidate)

@@ -24,6 +24,8 @@ class _Waiter:
     """Monotonic seconds by which a known end must come."""
     rescue_until: float
     """Monotonic seconds up to which it waits for an account to be admitted."""
+    needs_rescue: bool = False
+    """No account has been left in the pool since."""
 
     def nap_s(self, outcome: Unavailable, now: float) -> float | None:
         """How long until it is worth asking again; None if waiting has become hopeless."""
@@ -33,6 +35,20 @@ class _Waiter:
         # Only an account that its owner can bring back is worth waiting for without a known end.
         hopeful = outcome.reasons.get(Absence.DISABLED) and not outcome.reasons.get(Absence.TRIED)
         return self.rescue_until - now if hopeful and now < self.rescue_until else None
+
+
+@dataclass(slots=True)
+class Waits:
+    """How the waiting of requests has ended so far, and how long it took in all; for metrics."""
+
+    served: int = 0
+    rescued: int = 0
+    """Served although no account was left in the pool when the waiting began: somebody brought one back."""
+    given_up: int = 0
+    """No account came in time, or the client left."""
+    turned_away: int = 0
+    """Not let in: as many as may were waiting."""
+    seconds: float = 0.0
 
 
 class WaitingRoom:
@@ -46,6 +62,7 @@ class WaitingRoom:
         self._max_waiting = max_waiting
         self._waiters: dict[_Waiter, None] = {}
         self._alarm: asyncio.TimerHandle | None = None
+        self.waits = Waits()
 
     def __len__(self) -> int:
         return len(self._waiters)
@@ -59,7 +76,9 @@ class WaitingRoom:
     ) -> Lease | Unavailable:
         """Stand in the queue until there is a lease, or no hope of one in time. A cancelled waiter leaves no trace."""
         if len(self._waiters) >= self._max_waiting:
-            return self._lease(wish)
+            found = self._lease(wish)
+            self.waits.turned_away += isinstance(found, Unavailable)
+            return found
         now = self._clock.monotonic()
         waiter = _Waiter(
             wish=wish,
@@ -69,8 +88,12 @@ class WaitingRoom:
         )
         self._waiters[waiter] = None
         self.serve()
+        if waiter.answer.done():
+            return waiter.answer.result()
+        outcome: Lease | Unavailable | None = None
         try:
-            return await asyncio.shield(waiter.answer)
+            outcome = await asyncio.shield(waiter.answer)
+            return outcome
         except asyncio.CancelledError:
             if waiter.answer.done() and isinstance(lease := waiter.answer.result(), Lease):
                 lease.release()
@@ -78,6 +101,16 @@ class WaitingRoom:
             raise
         finally:
             self._leave(waiter)
+            self._count(waiter, outcome, self._clock.monotonic() - now)
+
+    def _count(self, waiter: _Waiter, outcome: Lease | Unavailable | None, seconds: float) -> None:
+        self.waits.seconds += seconds
+        if not isinstance(outcome, Lease):
+            self.waits.given_up += 1
+        elif waiter.needs_rescue:
+            self.waits.rescued += 1
+        else:
+            self.waits.served += 1
 
     def serve(self) -> None:
         """Hand out what is free, in the order of arrival, and send away those whose waiting became hopeless."""
@@ -88,7 +121,8 @@ class WaitingRoom:
         for waiter in list(self._waiters):
             outcome = self._lease(waiter.wish)
             nap_s = None if isinstance(outcome, Lease) else waiter.nap_s(outcome, now)
-            if nap_s is not None:
+            if isinstance(outcome, Unavailable) and nap_s is not None:
+                waiter.needs_rescue = outcome.free_in_s is None
                 naps.append(nap_s)
                 continue
             del self._waiters[waiter]
