@@ -7,9 +7,9 @@ from zoneinfo import ZoneInfo
 import pytest
 
 from regrant.gateway.verdict import (
+    Ending,
+    EndingKind,
     GiveUp,
-    Problem,
-    ProblemKind,
     Progress,
     RetryOther,
     RetrySame,
@@ -31,10 +31,10 @@ def fault(kind: FaultKind, status: int = 0, hold: Hold | None = None) -> Fault:
     return Fault(kind=kind, whose=Whose.GOOGLE, status=status, hold=hold)
 
 
-def problem_of(kind: FaultKind, progress: Progress, status: int = 0) -> Problem:
+def problem_of(kind: FaultKind, progress: Progress, status: int = 0) -> Ending:
     verdict = judge(fault(kind, status), progress, now=NOW)
     assert isinstance(verdict, GiveUp)
-    return verdict.problem
+    return verdict.ending
 
 
 def test_a_401_is_replayed_once_on_the_same_account_then_moves_on() -> None:
@@ -46,9 +46,9 @@ def test_a_401_is_replayed_once_on_the_same_account_then_moves_on() -> None:
 def test_a_refused_signature_is_repeated_only_with_a_mended_body_and_counts_as_a_call() -> None:
     refused = fault(FaultKind.SIGNATURE_REFUSED, 400)
     assert judge(refused, replace(FIRST, mended=True), now=NOW) == RetrySame()
-    assert problem_of(FaultKind.SIGNATURE_REFUSED, FIRST, 400).kind is ProblemKind.PASS_ON
+    assert problem_of(FaultKind.SIGNATURE_REFUSED, FIRST, 400).kind is EndingKind.PASS_ON
     exhausted = replace(FIRST, calls=4, mended=True)
-    assert problem_of(FaultKind.SIGNATURE_REFUSED, exhausted, 400).kind is ProblemKind.PASS_ON
+    assert problem_of(FaultKind.SIGNATURE_REFUSED, exhausted, 400).kind is EndingKind.PASS_ON
     assert is_counted(refused)
 
 
@@ -79,7 +79,7 @@ def test_what_one_account_or_project_lacks_is_asked_of_another_until_the_attempt
 def test_an_outage_is_repeated_once_on_another_account_and_no_more(kind: FaultKind) -> None:
     assert is_outage(fault(kind))
     assert judge(fault(kind), FIRST, now=NOW) == RetryOther()
-    assert problem_of(kind, replace(FIRST, calls=2, outages=1)).kind is ProblemKind.UPSTREAM_UNAVAILABLE
+    assert problem_of(kind, replace(FIRST, calls=2, outages=1)).kind is EndingKind.UPSTREAM_UNAVAILABLE
 
 
 def test_two_different_outages_are_two_outages() -> None:
@@ -92,7 +92,7 @@ def test_a_call_that_may_be_billed_is_not_repeated(kind: FaultKind) -> None:
 
 
 def test_an_answer_cut_after_its_first_byte_is_not_repeated() -> None:
-    assert problem_of(FaultKind.CUT, replace(FIRST, answered=True)).kind is ProblemKind.UPSTREAM_UNAVAILABLE
+    assert problem_of(FaultKind.CUT, replace(FIRST, answered=True)).kind is EndingKind.UPSTREAM_UNAVAILABLE
 
 
 @pytest.mark.parametrize(
@@ -101,12 +101,12 @@ def test_an_answer_cut_after_its_first_byte_is_not_repeated() -> None:
 )
 def test_the_clients_own_mistake_is_passed_on_at_once(kind: FaultKind, status: int) -> None:
     problem = problem_of(kind, FIRST, status)
-    assert (problem.kind, problem.status) == (ProblemKind.PASS_ON, status)
+    assert (problem.kind, problem.status) == (EndingKind.PASS_ON, status)
 
 
 @pytest.mark.parametrize("kind", list(FaultKind))
 def test_nothing_is_retried_after_the_commit_point(kind: FaultKind) -> None:
-    assert problem_of(kind, replace(FIRST, committed=True)).kind is ProblemKind.CUT
+    assert problem_of(kind, replace(FIRST, committed=True)).kind is EndingKind.CUT
 
 
 @pytest.mark.parametrize("kind", list(FaultKind))
@@ -127,7 +127,7 @@ def test_a_401_of_googles_never_becomes_the_clients(kind: FaultKind) -> None:
 
 def test_a_rate_limit_says_when_to_come_back() -> None:
     held = fault(FaultKind.RATE_LIMITED, 429, Hold(Scope.PROJECT_MODEL, NOW + 7))
-    assert describe(held, now=NOW) == Problem(kind=ProblemKind.RATE_LIMITED, status=429, retry_after_s=7)
+    assert describe(held, now=NOW) == Ending(kind=EndingKind.RATE_LIMITED, status=429, retry_after_s=7)
     day = fault(FaultKind.QUOTA_PER_DAY, 429, Hold(Scope.PROJECT_MODEL, NOW + 7000))
     assert describe(day, now=NOW).per_day
 
@@ -153,21 +153,21 @@ COOLING = Unavailable(reasons={Absence.COOLDOWN: 2}, retry_after_s=9.0, free_in_
 @pytest.mark.parametrize(
     ("unavailable", "last", "kind", "status", "retry_after_s", "per_day"),
     [
-        (DEAD, None, ProblemKind.NO_ACCOUNTS, 503, None, False),
-        (DEAD, FaultKind.ACCOUNT_DIED, ProblemKind.NO_ACCOUNTS, 503, None, False),
-        (COOLING, FaultKind.RATE_LIMITED, ProblemKind.RATE_LIMITED, 429, 9.0, False),
-        (replace(COOLING, per_day=True), None, ProblemKind.RATE_LIMITED, 429, 9.0, True),
-        (replace(COOLING, overloaded=True), None, ProblemKind.UPSTREAM_UNAVAILABLE, 503, 9.0, False),
-        (COOLING, FaultKind.RESET, ProblemKind.UPSTREAM_UNAVAILABLE, 502, None, False),
-        (DEAD, FaultKind.TOKEN_UNAVAILABLE, ProblemKind.UPSTREAM_UNAVAILABLE, 503, 5.0, False),
-        (Unavailable(reasons={Absence.QUOTA: 1}), None, ProblemKind.RATE_LIMITED, 429, 12 * 3600, True),
-        (Unavailable(reasons={}), None, ProblemKind.NO_ACCOUNTS, 503, None, False),
+        (DEAD, None, EndingKind.NO_ACCOUNTS, 503, None, False),
+        (DEAD, FaultKind.ACCOUNT_DIED, EndingKind.NO_ACCOUNTS, 503, None, False),
+        (COOLING, FaultKind.RATE_LIMITED, EndingKind.RATE_LIMITED, 429, 9.0, False),
+        (replace(COOLING, per_day=True), None, EndingKind.RATE_LIMITED, 429, 9.0, True),
+        (replace(COOLING, overloaded=True), None, EndingKind.UPSTREAM_UNAVAILABLE, 503, 9.0, False),
+        (COOLING, FaultKind.RESET, EndingKind.UPSTREAM_UNAVAILABLE, 502, None, False),
+        (DEAD, FaultKind.TOKEN_UNAVAILABLE, EndingKind.UPSTREAM_UNAVAILABLE, 503, 5.0, False),
+        (Unavailable(reasons={Absence.QUOTA: 1}), None, EndingKind.RATE_LIMITED, 429, 12 * 3600, True),
+        (Unavailable(reasons={}), None, EndingKind.NO_ACCOUNTS, 503, None, False),
     ],
 )  # fmt: skip
 def test_an_empty_pool_is_told_by_its_cause(
     unavailable: Unavailable,
     last: FaultKind | None,
-    kind: ProblemKind,
+    kind: EndingKind,
     status: int,
     retry_after_s: float | None,
     per_day: bool,

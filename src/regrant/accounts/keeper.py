@@ -55,7 +55,7 @@ log = logs.get("accounts")
 
 
 class AccountUnusable(RegrantError):
-    """No access token can be had from this account now. `why` is one of gone, disabled, paused, attention, refused, away."""
+    """No access token can be had from this account now. `why` is one of gone, disabled, paused, attention, client, refused, away."""
 
     def __init__(self, account_id: str, why: str, retry_at: float = 0.0) -> None:
         super().__init__(f"account {account_id} cannot serve now: {why}")
@@ -249,8 +249,7 @@ class Keeper:
         if not account.in_pool:
             raise AccountUnusable(account_id, "paused" if account.paused else "attention")
         if entry.landing is None and self.clock.now() < entry.kept.retry_at:
-            refused = account.attention is not None and account.attention.code != "refresh_failing"
-            raise AccountUnusable(account_id, "refused" if refused else "away", entry.kept.retry_at)
+            raise AccountUnusable(account_id, _why_not_refreshed(account), entry.kept.retry_at)
         return entry
 
     def reject(self, account_id: str, token: Secret) -> None:
@@ -544,6 +543,17 @@ class Keeper:
             and other.attention is not None
             and other.attention.code == CLIENT_BROKEN.detail
         )
+
+
+def _why_not_refreshed(account: Account) -> str:
+    """What keeps the account from a new token while refreshing backs off: its OAuth client, a refusal, or a passing trouble."""
+    match account.attention.code if account.attention is not None else "":
+        case "client_broken" | "wrong_client":
+            return "client"
+        case "" | "refresh_failing":
+            return "away"
+        case _:
+            return "refused"
 
 
 def _fold(kept: Kept, events: Iterable[tuple[Event, float]]) -> tuple[Kept, tuple[Effect, ...]]:

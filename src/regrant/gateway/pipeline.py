@@ -3,7 +3,7 @@
 Theory of operation. One loop, one failure per layer: `open` leases accounts until one answers, `_attempt` gets a token
 and makes one call, `_first_event` reads until the answer is known to be one. Nothing has been sent to the client before
 `open` returns, so every failure up to there may be repaired with another account. What a failure means is judged by
-`upstream/faults.py`, what follows from it by `verdict.py`; this file carries it out. The set of accounts that were tried
+`upstream/classifier.py`, what follows from it by `verdict.py`; this file carries it out. The set of accounts that were tried
 is kept for the whole request: none is asked twice but for the one replay after a 401, and the one without the thought
 signatures that Google refused.
 """
@@ -11,6 +11,7 @@ signatures that Google refused.
 from __future__ import annotations
 
 import asyncio
+import random
 import time
 from collections.abc import AsyncIterator, Callable
 from dataclasses import dataclass, field
@@ -21,7 +22,7 @@ from regrant.clock import Clock
 from regrant.errors import AnswerTimeout, BodyCut, TransportError
 from regrant.gateway import verdict
 from regrant.gateway.reading import Reading
-from regrant.gateway.verdict import GiveUp, Problem, Progress, RetrySame
+from regrant.gateway.verdict import Ending, GiveUp, Progress, RetrySame
 from regrant.pool.lease import Lease, Unavailable, Wish
 from regrant.pool.pool import Pool
 from regrant.pool.selector import Candidate
@@ -29,13 +30,12 @@ from regrant.secret import Secret
 from regrant.settings.model import Pool as Limits
 from regrant.traffic.exchange import Attempt, Exchange
 from regrant.transport.model import Headers, Request, Response, Transport
+from regrant.upstream.classifier import classify_answer, classify_transport
 from regrant.upstream.faults import (
     Call,
     Fault,
     FaultKind,
     account_died,
-    classify_answer,
-    classify_transport,
     token_refused,
     token_unavailable,
 )
@@ -79,7 +79,7 @@ class Answer:
 class Refusal:
     """No account could serve. `passed_on` is Google's own answer where that is the client's business."""
 
-    problem: Problem
+    ending: Ending
     passed_on: tuple[int, Headers, bytes] | None = None
     reasons: dict[str, int] = field(default_factory=dict)
     google_says: str = ""
@@ -200,7 +200,9 @@ class Pipeline:
                 # Out of the pool now; whoever brings it back may save this request.
                 journey.tried.discard(account_id)
                 return account_died()
-            return token_unavailable(error.why) if error.why == "away" else token_refused(error.why)
+            if error.why == "away":
+                return token_unavailable(error.why)
+            return token_refused(error.why, oauth_client=error.why == "client")
 
     async def _refused(self, journey: _Journey, lease: Lease, token: Secret, response: Response) -> Fault:
         try:
@@ -258,6 +260,7 @@ class Pipeline:
             vertex=on_vertex or journey.ask.through_vertex,
             attend=on_vertex or not journey.ask.through_vertex,
             replayed=journey.replayed,
+            jitter=random.random(),  # noqa: S311 - it spreads retries, it guards nothing
         )
 
     def _after(self, journey: _Journey, lease: Lease, fault: Fault, limits: Limits) -> Refusal | None:
@@ -284,20 +287,20 @@ class Pipeline:
         match decision:
             case RetrySame():
                 journey.replay = self._pool.renew(lease)
-            case GiveUp(problem):
-                return self._refusal(journey, problem, fault)
+            case GiveUp(ending):
+                return self._refusal(journey, ending, fault)
             case _:
                 pass
         return None
 
     def _refuse_absence(self, journey: _Journey, unavailable: Unavailable) -> Refusal:
         zone = self._quota_zone()
-        problem = verdict.describe_absence(unavailable, journey.last, now=self._clock.now(), tz=zone)
-        refusal = self._refusal(journey, problem, journey.last)
+        ending = verdict.describe_absence(unavailable, journey.last, now=self._clock.now(), tz=zone)
+        refusal = self._refusal(journey, ending, journey.last)
         reasons = {reason.value: count for reason, count in unavailable.reasons.items() if count}
-        return Refusal(problem, refusal.passed_on, reasons, refusal.google_says)
+        return Refusal(ending, refusal.passed_on, reasons, refusal.google_says)
 
-    def _refusal(self, journey: _Journey, problem: Problem, fault: Fault | None) -> Refusal:
-        if problem.kind is not verdict.ProblemKind.PASS_ON:
-            return Refusal(problem)
-        return Refusal(problem, journey.passed_on, {}, fault.message if fault else "")
+    def _refusal(self, journey: _Journey, ending: Ending, fault: Fault | None) -> Refusal:
+        if ending.kind is not verdict.EndingKind.PASS_ON:
+            return Refusal(ending)
+        return Refusal(ending, journey.passed_on, {}, fault.message if fault else "")

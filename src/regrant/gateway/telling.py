@@ -5,6 +5,7 @@ Pure. Which problem it is was decided in `verdict.py`; how it is written is the 
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
 
 from regrant.gateway import verdict
@@ -31,13 +32,12 @@ CUT = Problem(
 
 def tell(refusal: Refusal) -> Problem:
     """The problem in the words that every dialect can write."""
-    problem = refusal.problem
-    match problem.kind:
-        case verdict.ProblemKind.NO_ACCOUNTS:
+    match refusal.ending.kind:
+        case verdict.EndingKind.NO_ACCOUNTS:
             return _no_accounts(refusal)
-        case verdict.ProblemKind.RATE_LIMITED:
+        case verdict.EndingKind.RATE_LIMITED:
             return _rate_limited(refusal)
-        case verdict.ProblemKind.PASS_ON:
+        case verdict.EndingKind.PASS_ON:
             return _passed_on(refusal)
         case _:
             return _unavailable(refusal)
@@ -46,6 +46,16 @@ def tell(refusal: Refusal) -> Problem:
 def count_reasons(reasons: Mapping[str, int]) -> str:
     """`2 disabled (…), 1 paused`; "" for nothing to count."""
     return ", ".join(f"{count} {_WORDS.get(reason, reason)}" for reason, count in reasons.items() if count)
+
+
+def duration(seconds: float) -> str:
+    """`12 s`, `3 min` or `11 h 58 min`, never less than the time itself."""
+    if seconds <= 120:
+        return f"{max(1, math.ceil(seconds))} s"
+    minutes = math.ceil(seconds / 60)
+    if minutes < 60:
+        return f"{minutes} min"
+    return f"{minutes // 60} h {minutes % 60} min" if minutes % 60 else f"{minutes // 60} h"
 
 
 def _no_accounts(refusal: Refusal) -> Problem:
@@ -60,21 +70,21 @@ def _no_accounts(refusal: Refusal) -> Problem:
 
 
 def _rate_limited(refusal: Refusal) -> Problem:
-    problem = refusal.problem
-    kind = ProblemKind.QUOTA_EXHAUSTED if problem.per_day else ProblemKind.RATE_LIMITED
+    ending = refusal.ending
+    kind = ProblemKind.QUOTA_EXHAUSTED if ending.per_day else ProblemKind.RATE_LIMITED
     counted = count_reasons(refusal.reasons)
     what = (
         f"Every account is out for this model: {counted}."
         if counted
         else "Google's limit for this model is reached."
     )
-    wait = problem.retry_after_s
-    when = f" Try again in {max(1, round(wait))} s." if wait is not None else ""
+    wait = ending.retry_after_s
+    when = f" Try again in {duration(wait)}." if wait is not None else ""
     return Problem(kind, what + when, status=429, retry_after_s=wait)
 
 
 def _passed_on(refusal: Refusal) -> Problem:
-    status = refusal.problem.status
+    status = refusal.ending.status
     if status == 404:
         said = refusal.google_says or "Google does not know this model."
         return Problem(ProblemKind.MODEL_NOT_FOUND, said, status=404, code="model_not_found")
@@ -83,14 +93,14 @@ def _passed_on(refusal: Refusal) -> Problem:
 
 
 def _unavailable(refusal: Refusal) -> Problem:
-    problem = refusal.problem
-    kind = ProblemKind.UPSTREAM_TIMEOUT if problem.status == 504 else ProblemKind.UPSTREAM_UNAVAILABLE
-    said = problem.advice or "Google cannot be reached or does not answer."
+    ending = refusal.ending
+    kind = ProblemKind.UPSTREAM_TIMEOUT if ending.status == 504 else ProblemKind.UPSTREAM_UNAVAILABLE
+    said = ending.advice or "Google cannot be reached or does not answer."
     return Problem(
         kind,
         f"{said} Try again.",
-        status=problem.status,
-        retry_after_s=problem.retry_after_s,
+        status=ending.status,
+        retry_after_s=ending.retry_after_s,
         code="upstream_unavailable",
     )
 

@@ -1,7 +1,7 @@
 """What to do after a failed attempt: again on the same account, on another, or give up and as what.
 
-Pure. What the failure means is decided in `upstream/faults.py`; carrying the verdict out is `pipeline.py`; writing a Problem in
-the caller's dialect is the dialects' work.
+Pure. What the failure means is decided in `upstream/classifier.py`; carrying the verdict out is `pipeline.py`; putting an Ending
+into words is `telling.py`, writing it in the caller's dialect the dialects' work.
 """
 
 from __future__ import annotations
@@ -12,12 +12,13 @@ from datetime import tzinfo
 from enum import StrEnum
 
 from regrant.pool.lease import Absence, Unavailable
-from regrant.upstream.faults import Fault, FaultKind, next_midnight
+from regrant.upstream.faults import Fault, FaultKind, Remedy
+from regrant.upstream.waits import next_midnight
 
 OVERLOADED_AFTER_S = 5.0  # asked of a client whose request met an outage that names no time
 
 
-class ProblemKind(StrEnum):
+class EndingKind(StrEnum):
     NO_ACCOUNTS = "no_accounts"
     """Dead, paused, refused, none added: waiting does not help, a person does. 503."""
     RATE_LIMITED = "rate_limited"
@@ -31,10 +32,10 @@ class ProblemKind(StrEnum):
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Problem:
-    """What the client is told. `status` is the HTTP status in the OpenAI and Gemini dialects."""
+class Ending:
+    """How a request ends that could not be served. `status` is the HTTP status in the OpenAI and Gemini dialects."""
 
-    kind: ProblemKind
+    kind: EndingKind
     status: int
     retry_after_s: float | None = None
     per_day: bool = False
@@ -55,7 +56,7 @@ class RetryOther:
 
 @dataclass(frozen=True, slots=True)
 class GiveUp:
-    problem: Problem
+    ending: Ending
 
 
 Verdict = RetrySame | RetryOther | GiveUp
@@ -80,26 +81,12 @@ class Progress:
     committed: bool = False
 
 
-_OUTAGES = frozenset(
-    {
-        FaultKind.SERVER_ERROR,
-        FaultKind.OVERLOADED,
-        FaultKind.CONNECT_FAILED,
-        FaultKind.RESET,
-        FaultKind.CUT,
-        FaultKind.BAD_ANSWER,
-        FaultKind.BLOCKED,
-    }
-)
 _UNCOUNTED = frozenset({FaultKind.ACCOUNT_DIED, FaultKind.TOKEN_UNAVAILABLE, FaultKind.TOKEN_REFUSED})
-_FINAL = frozenset(
-    {FaultKind.CLIENT_ERROR, FaultKind.MODEL_NOT_FOUND, FaultKind.ANSWER_TIMEOUT, FaultKind.IDLE}
-)
 
 
 def is_outage(fault: Fault) -> bool:
     """Whether the fault is no account's: such a request is repeated once in all, whatever kinds they are."""
-    return fault.kind in _OUTAGES
+    return fault.remedy is Remedy.ONCE_MORE
 
 
 def is_counted(fault: Fault) -> bool:
@@ -114,10 +101,10 @@ def judge(fault: Fault, progress: Progress, *, now: float) -> Verdict:
     if it fits, before one more account is asked; no other account helps sooner, and two calls bound what overload costs.
     """
     if progress.committed:
-        return GiveUp(Problem(kind=ProblemKind.CUT, status=502, advice=fault.advice))
+        return GiveUp(Ending(kind=EndingKind.CUT, status=502, advice=fault.advice))
     if (
-        fault.kind in _FINAL
-        or (fault.kind is FaultKind.SIGNATURE_REFUSED and not progress.mended)
+        fault.remedy is Remedy.GIVE_UP
+        or (fault.remedy is Remedy.MEND and not progress.mended)
         or (fault.kind is FaultKind.CUT and progress.answered)
         or progress.time_left_s <= 0
     ):
@@ -126,12 +113,12 @@ def judge(fault: Fault, progress: Progress, *, now: float) -> Verdict:
         return RetryOther(counted=False)
     if progress.calls >= progress.max_attempts or (is_outage(fault) and progress.outages > 0):
         return GiveUp(describe(fault, now=now))
-    if progress.mended or (fault.kind is FaultKind.TOKEN_REJECTED and not progress.replayed):
+    if progress.mended or (fault.remedy is Remedy.REFRESH and not progress.replayed):
         return RetrySame()
     return RetryOther()
 
 
-def describe(fault: Fault, *, now: float) -> Problem:
+def describe(fault: Fault, *, now: float) -> Ending:
     """What a client is told when this fault is the last word. A 401 of Google's never becomes the client's 401."""
     match fault.kind:
         case (
@@ -141,12 +128,12 @@ def describe(fault: Fault, *, now: float) -> Problem:
             | FaultKind.UNUSABLE_HERE
             | FaultKind.MODEL_NOT_ALLOWED
         ):
-            return Problem(kind=ProblemKind.PASS_ON, status=fault.status, advice=fault.advice)
-        case FaultKind.RATE_LIMITED | FaultKind.QUOTA_PER_DAY | FaultKind.NO_QUOTA:
-            per_day = fault.kind is not FaultKind.RATE_LIMITED
+            return Ending(kind=EndingKind.PASS_ON, status=fault.status, advice=fault.advice)
+        case FaultKind.RATE_LIMITED | FaultKind.SPEND_LIMIT | FaultKind.QUOTA_PER_DAY | FaultKind.NO_QUOTA:
+            per_day = fault.kind in {FaultKind.QUOTA_PER_DAY, FaultKind.NO_QUOTA}
             wait = _seconds_until(fault, now)
-            return Problem(
-                kind=ProblemKind.RATE_LIMITED,
+            return Ending(
+                kind=EndingKind.RATE_LIMITED,
                 status=429,
                 retry_after_s=wait,
                 per_day=per_day,
@@ -159,44 +146,46 @@ def describe(fault: Fault, *, now: float) -> Problem:
             | FaultKind.TOKEN_REFUSED
             | FaultKind.TOKEN_REJECTED
         ):
-            return Problem(kind=ProblemKind.NO_ACCOUNTS, status=503, advice=fault.advice)
+            return Ending(kind=EndingKind.NO_ACCOUNTS, status=503, advice=fault.advice)
         case FaultKind.ANSWER_TIMEOUT | FaultKind.IDLE:
-            return Problem(kind=ProblemKind.UPSTREAM_UNAVAILABLE, status=504, advice=fault.advice)
+            return Ending(kind=EndingKind.UPSTREAM_UNAVAILABLE, status=504, advice=fault.advice)
         case FaultKind.OVERLOADED | FaultKind.TOKEN_UNAVAILABLE:
             wait = _seconds_until(fault, now) or OVERLOADED_AFTER_S
-            return Problem(
-                kind=ProblemKind.UPSTREAM_UNAVAILABLE, status=503, retry_after_s=wait, advice=fault.advice
+            return Ending(
+                kind=EndingKind.UPSTREAM_UNAVAILABLE, status=503, retry_after_s=wait, advice=fault.advice
             )
         case _:
             status = 504 if fault.status == 504 else 502
-            return Problem(kind=ProblemKind.UPSTREAM_UNAVAILABLE, status=status, advice=fault.advice)
+            return Ending(kind=EndingKind.UPSTREAM_UNAVAILABLE, status=status, advice=fault.advice)
 
 
-def describe_absence(unavailable: Unavailable, last: Fault | None, *, now: float, tz: tzinfo) -> Problem:
+def describe_absence(unavailable: Unavailable, last: Fault | None, *, now: float, tz: tzinfo) -> Ending:
     """What a client is told when no (further) account can be leased.
 
     An outage or a mistake of the client's that this request met stays the reason; otherwise the state of the pool is it.
     `tz` is where daily quotas are counted: accounts at their reserve come back at its midnight.
     """
-    if last is not None and (is_outage(last) or last.kind in _FINAL | {FaultKind.TOKEN_UNAVAILABLE}):
+    if last is not None and (
+        is_outage(last) or last.remedy is Remedy.GIVE_UP or last.kind is FaultKind.TOKEN_UNAVAILABLE
+    ):
         return describe(last, now=now)
     if unavailable.overloaded:
-        return Problem(
-            kind=ProblemKind.UPSTREAM_UNAVAILABLE, status=503, retry_after_s=unavailable.retry_after_s
+        return Ending(
+            kind=EndingKind.UPSTREAM_UNAVAILABLE, status=503, retry_after_s=unavailable.retry_after_s
         )
     if unavailable.retry_after_s is not None:
-        return Problem(
-            kind=ProblemKind.RATE_LIMITED,
+        return Ending(
+            kind=EndingKind.RATE_LIMITED,
             status=429,
             retry_after_s=unavailable.retry_after_s,
             per_day=unavailable.per_day,
         )
     if unavailable.reasons.get(Absence.QUOTA):
         wait = next_midnight(now, tz) - now
-        return Problem(kind=ProblemKind.RATE_LIMITED, status=429, retry_after_s=wait, per_day=True)
+        return Ending(kind=EndingKind.RATE_LIMITED, status=429, retry_after_s=wait, per_day=True)
     if last is not None and last.kind in {FaultKind.UNUSABLE_HERE, FaultKind.MODEL_NOT_ALLOWED}:
         return describe(last, now=now)
-    return Problem(kind=ProblemKind.NO_ACCOUNTS, status=503)
+    return Ending(kind=EndingKind.NO_ACCOUNTS, status=503)
 
 
 def _seconds_until(fault: Fault, now: float) -> float | None:

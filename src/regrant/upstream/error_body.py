@@ -1,7 +1,7 @@
 """What an error body of Google's says, in one shape for every form it comes in.
 
 Understands the google.rpc envelope (also wrapped in an array, in a `message` that is itself JSON, or with stray commas), the
-string codes of the Interactions API, and Anthropic's envelope from Vertex. Judging what it means is in `faults.py`.
+string codes of the Interactions API, and Anthropic's envelope from Vertex. Judging what it means is in `classifier.py`.
 """
 
 from __future__ import annotations
@@ -18,8 +18,12 @@ MESSAGE_LIMIT = 1000
 
 _STRAY_COMMAS = re.compile(r",\s*(?=[\]}])|^[\s,]+|[\s,]+$")
 
-_DURATION = re.compile(r"^\s*(-?[0-9]+(?:\.[0-9]+)?)\s*(ms|s)\s*$")
-_RETRY_IN_MESSAGE = re.compile(r"Please retry in ([0-9]+(?:\.[0-9]+)?\s*(?:ms|s))\b")
+_DURATION = re.compile(
+    r"^\s*(?P<minus>-)?(?:(?P<h>[0-9]{1,6})h)?(?:(?P<m>[0-9]{1,6})m(?!s))?(?:(?P<s>[0-9]{1,9}(?:\.[0-9]+)?)\s*(?P<unit>ms|s))?\s*$"
+)
+_RETRY_IN_MESSAGE = re.compile(
+    r"Please retry in ((?:[0-9]+h)?(?:[0-9]+m(?!s))?(?:[0-9]+(?:\.[0-9]+)?\s*(?:ms|s))?)"
+)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -56,12 +60,14 @@ def parse_error_body(body: bytes) -> ErrorBody:
 
 
 def parse_duration(text: object) -> float | None:
-    """Seconds of a protobuf Duration such as `45s`, `35.17s` or `900ms`; negative gives 0.0, anything else None."""
+    """Seconds of a duration such as `45s`, `35.17s`, `900ms` or `1h2m3.5s`; negative gives 0.0, anything else None."""
     match = _DURATION.match(text) if isinstance(text, str) else None
-    if match is None:
+    if match is None or not (match["h"] or match["m"] or match["s"]):
         return None
-    amount = float(match[1]) * (0.001 if match[2] == "ms" else 1.0)
-    return max(0.0, amount)
+    if match["minus"]:
+        return 0.0
+    seconds = float(match["s"] or 0.0) * (0.001 if match["unit"] == "ms" else 1.0)
+    return int(match["h"] or 0) * 3600 + int(match["m"] or 0) * 60 + seconds
 
 
 def _decode(text: str) -> Any:
@@ -105,8 +111,8 @@ def _read_error(error: dict[str, Any]) -> ErrorBody:
     delays = [parse_duration(item.get("retryDelay")) for item in _of_type(details, "RetryInfo")]
     in_message = _RETRY_IN_MESSAGE.search(message)
     known = [delay for delay in delays if delay is not None]
-    if not known and in_message:
-        known = [parse_duration(in_message[1]) or 0.0]
+    if not known and in_message and (told := parse_duration(in_message[1])) is not None:
+        known = [told]
     return ErrorBody(
         parsed=True,
         code=code if isinstance(code, int) else 0,

@@ -1,6 +1,6 @@
 """Why Google refuses an account or project with 403, and what the owner does about it: one table.
 
-How long such an account is left alone, and every other status, is in `faults.py`.
+How long such an account is left alone, and every other status, is in `classifier.py`.
 """
 
 from __future__ import annotations
@@ -63,9 +63,13 @@ _ADMIN = Refusal(
     False,
     "A policy of the Workspace or organisation forbids this; ask its administrator.",
 )
-_ACCOUNT_STATE = Refusal(
-    "account_state", False, "Google restricts this account; sign in at myaccount.google.com."
+ACCOUNT_STATE = Refusal(
+    "account_state",
+    False,
+    "Google restricts this account; sign in at myaccount.google.com and follow what it says.",
+    "https://myaccount.google.com",
 )
+"""Also told with 401."""
 _OTHER = Refusal("permission_denied", False, "Google refuses this account the model API; read the message.")
 
 _REFUSALS = {
@@ -82,8 +86,9 @@ _REFUSALS = {
     "USER_BLOCKED_BY_ADMIN": _ADMIN,
     "SECURITY_POLICY_VIOLATED": _ADMIN,
     "LOCATION_POLICY_VIOLATED": _ADMIN,
-    "ACCOUNT_STATE_INVALID": _ACCOUNT_STATE,
-    "ACCOUNT_TYPE_UNSUPPORTED": _ACCOUNT_STATE,
+    "ACCOUNT_STATE_INVALID": ACCOUNT_STATE,
+    "ACCOUNT_TYPE_UNSUPPORTED": ACCOUNT_STATE,
+    "CREDENTIAL_TYPE_UNSUPPORTED": ACCOUNT_STATE,
 }
 
 _NO_QUOTA_PROJECT = re.compile(r"requires a quota project", re.IGNORECASE)
@@ -95,7 +100,7 @@ _REFUSAL_TEXTS: tuple[tuple[re.Pattern[str], Refusal], ...] = tuple(
         (r"has not been used in project|API .*is disabled", _SERVICE),
         (r"insufficient authentication scopes", _SCOPE),
         (r"serviceusage\.services\.use|permission to use project", _USER_PROJECT),
-        (r"has been suspended", _SUSPENDED),
+        (r"has been suspended|project has been denied access", _SUSPENDED),
         (r"Permission denied on resource project", _PROJECT),
         (r"Permission '[\w.]+' denied on resource", _IAM),
         (r"verify your (?:google )?account", _VERIFY),
