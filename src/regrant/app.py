@@ -48,8 +48,8 @@ from regrant.oauth.client import GoogleOAuth
 from regrant.oauth.google import OAuthClient
 from regrant.pool.members import Members
 from regrant.pool.pool import Pool
-from regrant.pool.selector import STRATEGIES
 from regrant.pool.sharing import SharedCooldowns
+from regrant.pool.strategies import STRATEGIES
 from regrant.settings import Loaded, Settings, load, restart_needed
 from regrant.state import StateDatabase
 from regrant.traffic.exchange import Exchange

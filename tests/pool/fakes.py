@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
-from regrant.pool.selector import Candidate
+from collections.abc import Callable, Iterable, Mapping
+
+from regrant.pool.field import Field
+from regrant.pool.selector import EVERYONE, Candidate, Roster
 
 
 class HandClock:
@@ -21,3 +24,15 @@ def make_candidates(count: int, *, first: int = 0) -> list[Candidate]:
         Candidate(id=f"id-{number}", email=f"a{number}@example.com", project=f"project-{number}")
         for number in range(first, first + count)
     ]
+
+
+def make_field(
+    pool: Iterable[Candidate] | Roster,
+    free: Callable[[Candidate], bool] = lambda _: True,
+    *,
+    model: str = "m",
+    load: Mapping[str, int] | None = None,
+) -> Field:
+    """What a strategy sees of a pool whose free accounts are those."""
+    roster = pool if isinstance(pool, Roster) else Roster(pool)
+    return Field((model, EVERYONE), roster, load or {}, filter(free, roster.candidates))

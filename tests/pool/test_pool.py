@@ -16,7 +16,9 @@ from regrant.clock import SystemClock
 from regrant.pool.cooldown import Cooldown, CooldownKey
 from regrant.pool.lease import Absence, Lease, Unavailable, Wish
 from regrant.pool.pool import Pool
-from regrant.pool.selector import Candidate, RoundRobin, Sticky
+from regrant.pool.selector import Candidate
+from regrant.pool.strategies.round_robin import RoundRobin
+from regrant.pool.strategies.sticky import Sticky
 from regrant.upstream.faults import UNTIL_A_PERSON_ACTS, Fault, FaultKind, Hold, Scope, Whose
 
 WISH = Wish("m")
@@ -220,7 +222,7 @@ def test_a_longer_time_told_by_another_process_counts_at_once() -> None:
     assert refuse(pool).retry_after_s == 10
     cool(pool, 0, clock.time + 30)
     assert refuse(pool).retry_after_s == 30
-    lease = Lease(make_candidates(1)[0], "m", 0, lambda _: None)
+    lease = Lease(make_candidates(1)[0], "m", 0, {})
     pool.report(lease, held(Scope.PROJECT_MODEL, clock.time + 50))
     assert refuse(pool).retry_after_s == 50
 

@@ -8,17 +8,16 @@ from random import Random
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from tests.pool.fakes import make_candidates
+from tests.pool.fakes import make_candidates, make_field
 
-from regrant.pool.selector import STRATEGIES, Candidate, Roster, RoundRobin, Sticky
+from regrant.pool.selector import Candidate, Roster
+from regrant.pool.strategies import STRATEGIES
+from regrant.pool.strategies.round_robin import RoundRobin
+from regrant.pool.strategies.sticky import Sticky
 
 KEYS = [Random(7).getrandbits(64) for _ in range(1)] + [
     number * 0x9E3779B97F4A7C15 % 2**64 for number in range(1, 600)
 ]
-
-
-def everyone(_: Candidate) -> bool:
-    return True
 
 
 def nobody(_: Candidate) -> bool:
@@ -38,8 +37,11 @@ def test_a_pick_is_free_and_fails_only_if_none_is(
 ) -> None:
     ids = {f"id-{number}" for number in free}
     roster = Roster(make_candidates(count))
-    picked = STRATEGIES[name]().pick(roster, lambda candidate: candidate.id in ids, model="m", key=key)
     available = ids & set(roster.ids)
+    picked = STRATEGIES[name]().pick(make_field(roster, lambda one: one.id in ids), key)
+    assert (picked is None) == (not available)
+    assert picked is None or picked.id in available
+    picked = STRATEGIES[name]().pick(make_field(roster), key, lambda candidate: candidate.id in ids)
     assert (picked is None) == (not available)
     assert picked is None or picked.id in available
 
@@ -50,10 +52,10 @@ def test_the_last_free_one_of_ten_thousand_is_found(name: str) -> None:
     strategy = STRATEGIES[name]()
     for number in (0, 4711, 9_999):
         last = f"id-{number}"
-        picked = strategy.pick(roster, lambda one: one.id == last, model="m", key=KEYS[number % 600])  # noqa: B023 - called at once
+        picked = strategy.pick(make_field(roster), KEYS[number % 600], lambda one: one.id == last)  # noqa: B023 - called at once
         assert picked is not None
         assert picked.id == last
-    assert strategy.pick(roster, nobody, model="m", key=KEYS[0]) is None
+    assert strategy.pick(make_field(roster), KEYS[0], nobody) is None
 
 
 @given(count=st.integers(1, 30), free=st.sets(st.integers(0, 29), min_size=1), rounds=st.integers(1, 4))
@@ -62,12 +64,8 @@ def test_round_robin_gives_every_free_account_the_same_number_of_turns(
 ) -> None:
     roster = Roster(make_candidates(count))
     ids = {f"id-{number}" for number in free} & set(roster.ids)
-    turns = RoundRobin()
-    picks = Counter(
-        picked.id
-        for _ in range(rounds * len(ids))
-        if (picked := turns.pick(roster, lambda candidate: candidate.id in ids, model="m"))
-    )
+    turns, field = RoundRobin(), make_field(roster, lambda one: one.id in ids)
+    picks = Counter(picked.id for _ in range(rounds * len(ids)) if (picked := turns.pick(field, None)))
     assert picks == Counter(dict.fromkeys(ids, rounds))
 
 
@@ -76,7 +74,7 @@ def test_round_robin_starves_nobody_while_others_come_and_go() -> None:
     turns, seen = RoundRobin(), Counter[str]()
     for number in range(200):
         roster = Roster([*steady, *make_candidates(1, first=10 + number % 7)])
-        picked = turns.pick(roster, everyone, model="m")
+        picked = turns.pick(make_field(roster), None)
         assert picked is not None
         seen[picked.id] += 1
     assert min(seen[candidate.id] for candidate in steady) >= 200 // 6 - 5
@@ -88,7 +86,7 @@ def test_each_model_takes_turns_of_its_own() -> None:
         (model, picked.id)
         for _ in range(4)
         for model in "xy"
-        if (picked := turns.pick(roster, everyone, model=model))
+        if (picked := turns.pick(make_field(roster, model=model), None))
     ]
     assert Counter(picks) == Counter({(model, id_): 2 for model in "xy" for id_ in ("id-0", "id-1")})
 
@@ -102,10 +100,11 @@ def test_sticky_moves_only_the_conversations_of_the_account_that_left(count: int
     whole, gone = Roster(candidates), "id-1"
     rest = whole.without(gone)
     sticky = Sticky()
+    there = make_field(whole, lambda one: one.id in free)
+    left = make_field(rest, lambda one: one.id in free)
+    cooled = make_field(whole, lambda one: one.id in free - {gone})
     for key in KEYS:
-        before = sticky.pick(whole, lambda candidate: candidate.id in free, model="m", key=key)
-        after = sticky.pick(rest, lambda candidate: candidate.id in free, model="m", key=key)
-        cooling = sticky.pick(whole, lambda candidate: candidate.id in free - {gone}, model="m", key=key)
+        before, after, cooling = (sticky.pick(field, key) for field in (there, left, cooled))
         assert before is not None
         assert after == cooling  # gone and unavailable are the same to a conversation
         if before.id != gone:
@@ -116,10 +115,10 @@ def test_sticky_moves_only_the_conversations_of_the_account_that_left(count: int
 def test_sticky_keeps_conversations_when_an_account_comes(count: int) -> None:
     roster = Roster(make_candidates(count))
     grown = roster.with_one(make_candidates(1, first=9_999)[0])
-    sticky = Sticky()
+    sticky, fields = Sticky(), (make_field(roster), make_field(grown))
     moved = 0
     for key in KEYS:
-        before, after = (sticky.pick(one, everyone, model="m", key=key) for one in (roster, grown))
+        before, after = (sticky.pick(field, key) for field in fields)
         assert after is not None
         if after != before:
             assert after.id == "id-9999"
@@ -129,22 +128,19 @@ def test_sticky_keeps_conversations_when_an_account_comes(count: int) -> None:
 
 @pytest.mark.parametrize("count", [5, 10, 50])
 def test_sticky_spreads_conversations(count: int) -> None:
-    roster, sticky = Roster(make_candidates(count)), Sticky()
+    field, sticky = make_field(make_candidates(count)), Sticky()
     load = Counter(
         picked.id
         for number in range(200 * count)
-        if (picked := sticky.pick(roster, everyone, model="m", key=KEYS[number % 600] ^ number))
+        if (picked := sticky.pick(field, KEYS[number % 600] ^ number))
     )
     assert len(load) == count
     assert max(load.values()) < 3 * 200
 
 
 def test_conversations_without_a_key_take_turns() -> None:
-    roster, sticky = Roster(make_candidates(3)), Sticky()
-    assert (
-        len({picked.id for _ in range(3) if (picked := sticky.pick(roster, everyone, model="m", key=None))})
-        == 3
-    )
+    field, sticky = make_field(make_candidates(3)), Sticky()
+    assert len({picked.id for _ in range(3) if (picked := sticky.pick(field, None))}) == 3
 
 
 @given(steps=st.lists(st.tuples(st.booleans(), st.integers(0, 12)), max_size=30))

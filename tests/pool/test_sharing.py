@@ -15,8 +15,9 @@ from regrant.clock import SystemClock
 from regrant.pool.cooldown import Cooldown, CooldownKey
 from regrant.pool.lease import Lease, Wish
 from regrant.pool.pool import Pool
-from regrant.pool.selector import Candidate, RoundRobin
+from regrant.pool.selector import Candidate
 from regrant.pool.sharing import SharedCooldowns
+from regrant.pool.strategies.round_robin import RoundRobin
 from regrant.state import StateDatabase
 from regrant.upstream.faults import Fault, FaultKind, Hold, Scope, Whose
 

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import heapq
 import math
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 
 import msgspec
@@ -87,7 +87,9 @@ _NOTHING: Mapping[str, Cooldown] = {}
 
 
 class Cooldowns:
-    def __init__(self) -> None:
+    def __init__(self, on_change: Callable[[CooldownKey], None] = lambda _key: None) -> None:
+        """`on_change` is told whenever something begins or ends to be held back."""
+        self._on_change = on_change
         self._models: dict[str, Cooldown] = {}
         self._project_models: dict[str, dict[str, Cooldown]] = {}
         self._projects: dict[str, Cooldown] = {}
@@ -105,6 +107,7 @@ class Cooldowns:
         if not math.isinf(until):
             self._serial += 1
             heapq.heappush(self._ends, (until, self._serial, key))
+        self._on_change(key)
         return True
 
     def clear(self, key: CooldownKey) -> bool:
@@ -112,10 +115,29 @@ class Cooldowns:
         held = self._shelf(key)
         found = held.pop(self._name(key), None) is not None
         self._drop_empty(key)
+        if found:
+            self._on_change(key)
         return found
 
     def get(self, key: CooldownKey) -> Cooldown | None:
         return self._shelf(key).get(self._name(key))
+
+    @property
+    def next_end(self) -> float:
+        """Nothing ends before this moment; `prune` has nothing to do until then."""
+        return self._ends[0][0] if self._ends else math.inf
+
+    def holds(self, project: str, account: str, model: str) -> bool:
+        """Whether anything but the model's own cool-down holds this account of this project back."""
+        return (
+            project in self._project_models.get(model, _NOTHING)
+            or project in self._projects
+            or account in self._accounts
+        )
+
+    def holds_model(self, model: str) -> bool:
+        """Whether the model is held back for everyone."""
+        return model in self._models
 
     def active_until(self, *, project: str, model: str, account: str, now: float) -> float | None:
         """The end of the longest cool-down that holds this account back for this model, or None."""
@@ -141,6 +163,7 @@ class Cooldowns:
             if cooldown is not None and cooldown.until <= now:
                 del held[self._name(key)]
                 self._drop_empty(key)
+                self._on_change(key)
 
     def items(self) -> Iterator[tuple[CooldownKey, Cooldown]]:
         """All that is kept, in no order, for display; call `prune` first."""

@@ -48,21 +48,27 @@ class Unavailable:
 class Lease:
     """The right to use one account for one attempt. Release it exactly when the attempt is over; again does nothing."""
 
-    __slots__ = ("_give_back", "account", "model", "strikes")
+    __slots__ = ("_counts", "account", "model", "strikes")
 
-    def __init__(
-        self, account: Candidate, model: str, strikes: int, give_back: Callable[[str], None]
-    ) -> None:
+    def __init__(self, account: Candidate, model: str, strikes: int, counts: dict[str, int]) -> None:
+        """`counts` is how many leases are out by account: this one is added now, and taken off when it is released."""
         self.account = account
         self.model = model
         self.strikes = strikes
         """How often in a row this model was refused without a known end, when the lease was taken: for `Call.strikes`."""
-        self._give_back: Callable[[str], None] | None = give_back
+        self._counts: dict[str, int] | None = counts
+        counts[account.id] = counts.get(account.id, 0) + 1
 
     def release(self) -> None:
-        give_back, self._give_back = self._give_back, None
-        if give_back is not None:
-            give_back(self.account.id)
+        counts = self._counts
+        if counts is None:
+            return
+        self._counts = None
+        id_ = self.account.id
+        if counts[id_] > 1:
+            counts[id_] -= 1
+        else:
+            del counts[id_]
 
     def __enter__(self) -> Self:
         return self
@@ -73,11 +79,15 @@ class Lease:
         self.release()
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)
 class Wish:
-    """What a request wants: an account for `model`, none of `exclude`, and only one that `suits` if that is given."""
+    """What a request wants: an account for `model`, none of `exclude`, and only one that `suits` if that is given.
+
+    `key` is its conversation, `client` the name of its client key. Not changed once made; not frozen, for one is made per request.
+    """
 
     model: str
     key: int | None = None
     exclude: Collection[str] = frozenset()
     suits: Callable[[Candidate], bool] | None = None
+    client: str = ""

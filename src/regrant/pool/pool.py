@@ -8,17 +8,18 @@ from __future__ import annotations
 
 import math
 from collections import Counter
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
+from dataclasses import dataclass
 
 from regrant.clock import Clock
 from regrant.pool.census import Census, take_census
-from regrant.pool.choices import Choice, Choices
+from regrant.pool.choices import DEFAULT, Choice, Choices
 from regrant.pool.cooldown import Blocked, Cooldown, CooldownKey, Cooldowns
 from regrant.pool.field import Fields
 from regrant.pool.lease import Absence, Lease, Unavailable, Wish
-from regrant.pool.selector import Allowed, Candidate, Roster
+from regrant.pool.selector import Allowed, Candidate, Part, Roster
 from regrant.pool.slow_start import SlowStart
-from regrant.pool.strategies import Strategy
+from regrant.pool.strategies import STRATEGIES, Strategy
 from regrant.pool.waiting import WaitingRoom, Waits
 from regrant.upstream.faults import Fault, Scope
 
@@ -28,6 +29,18 @@ MAX_CENSUSES = 1_000
 
 CooldownChanged = Callable[[CooldownKey, Cooldown | None], None]
 """Told of each cool-down set (or cleared: None) by this process, to share it."""
+
+
+@dataclass(frozen=True, slots=True)
+class _Plan:
+    """How an account is chosen: each part in its turn, until one has a free account."""
+
+    strategy: Strategy
+    parts: tuple[Part, ...]
+    limit: str
+    """The group that the request is confined to; "" when it may use everyone."""
+    gradual: bool
+    """Whether newcomers get their share by and by."""
 
 
 class Pool:
@@ -41,14 +54,19 @@ class Pool:
     ) -> None:
         self._clock = clock
         self._strategy = strategy
+        self._choices = Choices()
+        self._others: dict[str, Strategy] = {}
+        self._plans: dict[Choice, _Plan] = {}
         self._on_cooldown = on_cooldown
         self._roster = Roster()
         self._absent: dict[str, Absence] = {}
         self._absences: Counter[Absence] = Counter()
-        self._cooldowns = Cooldowns()
-        self._none: dict[str, _Census] = {}
+        self._in_flight: dict[str, int] = {}
+        self._cooldowns = Cooldowns(self._cooldown_changed)
+        self._fields = Fields(self._cooldowns, self._in_flight)
+        self._none: dict[tuple[str, str], Census] = {}
         self._strikes: dict[tuple[str, str], int] = {}
-        self._in_flight: Counter[str] = Counter()
+        self._slow_start = SlowStart()
         self._room = WaitingRoom(clock, self.lease, max_waiting=max_waiting)
 
     @property
@@ -61,13 +79,18 @@ class Pool:
         """How many known accounts are out of the pool, by reason."""
         return +self._absences
 
-    def use(self, strategy: Strategy) -> None:
-        """Choose by another strategy from the next lease on."""
+    def use(self, strategy: Strategy, choices: Choices | None = None, *, slow_start_s: float = 0.0) -> None:
+        """Choose by this strategy, these rules and this slow start (seconds) from the next lease on."""
         self._strategy = strategy
+        self._choices = choices or Choices()
+        self._others.clear()
+        self._slow_start.use(slow_start_s)
+        self._changed()
 
     def replace(self, candidates: Iterable[Candidate], absent: Mapping[str, Absence] | None = None) -> None:
         """Swap the whole pool at once; `absent` gives the reasons of the known accounts that are out of it."""
         self._roster = Roster(candidates)
+        self._fields.use(self._roster)
         self._absent = dict(absent or {})
         self._absences = Counter(self._absent.values())
         self._changed()
@@ -75,7 +98,10 @@ class Pool:
     def admit(self, candidate: Candidate) -> None:
         """Let an account in, or swap it for its changed self. One that was out starts without the cool-downs that its repair ends."""
         was_out = self._drop_absence(candidate.id)
+        if self._roster and candidate.id not in self._roster.by_id:
+            self._slow_start.begin(candidate.id, self._clock.now())
         self._roster = self._roster.with_one(candidate)
+        self._fields.change(self._roster, candidate.id)
         if was_out:
             self.pardon(candidate)
         self._changed()
@@ -85,41 +111,77 @@ class Pool:
         self._drop_absence(id_)
         self._absent[id_] = why
         self._absences[why] += 1
-        self._roster = self._roster.without(id_)
-        self._changed()
+        self._leave(id_)
 
     def forget(self, id_: str) -> None:
         """Take an account out that exists no more."""
         self._drop_absence(id_)
-        self._roster = self._roster.without(id_)
-        self._changed()
+        self._leave(id_)
 
     def lease(self, wish: Wish) -> Lease | Unavailable:
         """An account that is free now, or why there is none. Never waits."""
         model, now = wish.model, self._clock.now()
-        plain = not wish.exclude and wish.suits is None
-        if plain and (none := self._none.get(model)) is not None and now < none.ends:
-            return none.describe(now)
-        blocked = self._cooldowns.blocked(model, now)
-        account = None
-        if blocked.model is None:
-            free = _freedom(wish, blocked)
-            account = self._strategy.pick(self._roster, free, model=model, key=wish.key)
+        if now >= self._cooldowns.next_end:
+            self._cooldowns.prune(now)
+        choice = self._choices.find(wish.client, model) if self._choices else DEFAULT
+        plan = self._plans.get(choice) or self._plan(choice)
+        account = None if self._cooldowns.holds_model(model) else self._choose(wish, plan, now)
         if account is None:
-            none = _take_census(wish, self._roster.candidates, self._absences, blocked)
-            if plain and len(self._none) < MAX_CENSUSES:
-                self._none[model] = none
-            return none.describe(now)
-        self._in_flight[account.id] += 1
+            return self._explain_none(wish, plan, now)
         strikes = 0
         if self._strikes:
             strikes = max(self._strikes.get((account.project, model), 0), self._strikes.get(("", model), 0))
-        return Lease(account, model, strikes, self._return)
+        return Lease(account, model, strikes, self._in_flight)
+
+    def _choose(self, wish: Wish, plan: _Plan, now: float) -> Candidate | None:
+        allowed = _without(wish.exclude, wish.suits) if wish.exclude else wish.suits
+        account = self._pick(wish, plan, allowed)
+        if account is None or not self._slow_start or not plan.gradual:
+            return account
+        deferred: set[str] = set()
+        picked: Candidate | None = account
+        while picked is not None and self._slow_start.defers(picked.id, wish.key, now):
+            deferred.add(picked.id)
+            picked = self._pick(wish, plan, _without(deferred, allowed))
+        return picked or account  # nobody else is free: a newcomer is better than nobody
+
+    def _pick(self, wish: Wish, plan: _Plan, allowed: Allowed | None) -> Candidate | None:
+        for part in plan.parts:
+            field = self._fields.of((wish.model, part))
+            if field.ids and (account := plan.strategy.pick(field, wish.key, allowed)) is not None:
+                return account
+        return None
+
+    def _plan(self, choice: Choice) -> _Plan:
+        strategy = self._named(choice.strategy) if choice.strategy else self._strategy
+        groups = [choice.group, ""] if choice.group and choice.fallback else [choice.group]
+        tiers: Sequence[int | None] = (None,)
+        if strategy.tiered:
+            tiers = sorted({candidate.priority for candidate in self._roster.candidates}, reverse=True)
+        parts = tuple(Part(group, tier) for group in groups for tier in tiers)
+        plan = self._plans[choice] = _Plan(strategy, parts, groups[-1], strategy.shares)
+        return plan
+
+    def _named(self, name: str) -> Strategy:
+        """The strategy that a rule asks for: one for all rules that do, so that it remembers whose turn it is."""
+        if name not in self._others:
+            self._others[name] = STRATEGIES[name]()
+        return self._others[name]
+
+    def _explain_none(self, wish: Wish, plan: _Plan, now: float) -> Unavailable:
+        plain = not wish.exclude and wish.suits is None
+        name = (wish.model, plan.limit)
+        if plain and (none := self._none.get(name)) is not None and now < none.ends:
+            return none.describe(now)
+        blocked = self._cooldowns.blocked(wish.model, now)
+        none = take_census(wish, self._roster.candidates, self._absences, blocked, plan.limit)
+        if plain and len(self._none) < MAX_CENSUSES:
+            self._none[name] = none
+        return none.describe(now)
 
     def renew(self, lease: Lease) -> Lease:
         """Another lease on the same account: for the one replay after its token was refused."""
-        self._in_flight[lease.account.id] += 1
-        return Lease(lease.account, lease.model, lease.strikes, self._return)
+        return Lease(lease.account, lease.model, lease.strikes, self._in_flight)
 
     async def lease_or_wait(
         self, wish: Wish, *, deadline: float, max_wait_s: float, rescue_s: float = 0.0
@@ -152,7 +214,7 @@ class Pool:
     @property
     def leases(self) -> int:
         """How many leases are out."""
-        return self._in_flight.total()
+        return sum(self._in_flight.values())
 
     def report(self, lease: Lease, fault: Fault) -> None:
         """Apply what a failed attempt teaches: its cool-down, and a strike if the same thing just happens again."""
@@ -167,7 +229,6 @@ class Pool:
             slot = (key.project, key.model)
             self._strikes[slot] = max(self._strikes.get(slot, 0), lease.strikes + 1)
         if self._cooldowns.set(key, fault.hold.until, fault.kind):
-            self._none.clear()
             self._on_cooldown(key, Cooldown(fault.hold.until, fault.kind))
 
     def succeeded(self, lease: Lease) -> None:
@@ -194,7 +255,6 @@ class Pool:
         """Take over what another process set or (None) cleared."""
         if cooldown is not None:
             self._cooldowns.set(key, cooldown.until, cooldown.why)
-            self._none.clear()
         elif self._cooldowns.clear(key):
             self._changed()
 
@@ -207,10 +267,15 @@ class Pool:
         self._cooldowns.prune(self._clock.now())
         return list(self._cooldowns.items())
 
-    def _return(self, id_: str) -> None:
-        self._in_flight[id_] -= 1
-        if not self._in_flight[id_]:
-            del self._in_flight[id_]
+    def _leave(self, id_: str) -> None:
+        self._slow_start.end(id_)
+        self._roster = self._roster.without(id_)
+        self._fields.change(self._roster, id_)
+        self._changed()
+
+    def _cooldown_changed(self, key: CooldownKey) -> None:
+        self._fields.recheck(key)
+        self._none.clear()
 
     def _drop_absence(self, id_: str) -> bool:
         why = self._absent.pop(id_, None)
@@ -220,13 +285,11 @@ class Pool:
 
     def _changed(self) -> None:
         self._none.clear()
+        self._plans.clear()
         self._room.serve()
 
 
-def _allowed(wish: Wish) -> Allowed | None:
-    exclude, suits = wish.exclude, wish.suits
-    if not exclude:
-        return suits
-    if suits is None:
-        return lambda candidate: candidate.id not in exclude
-    return lambda candidate: candidate.id not in exclude and suits(candidate)
+def _without(ids: Collection[str], allowed: Allowed | None) -> Allowed:
+    if allowed is None:
+        return lambda candidate: candidate.id not in ids
+    return lambda candidate: candidate.id not in ids and allowed(candidate)
