@@ -99,6 +99,14 @@ class Edited:
 
 
 @dataclass(frozen=True, slots=True)
+class QuotaJudged:
+    """Quota protection holds these models back until then (unix seconds), and these no longer."""
+
+    held: Mapping[str, int]
+    released: frozenset[str] = frozenset()
+
+
+@dataclass(frozen=True, slots=True)
 class AttentionRaised:
     code: str
     message: str
@@ -127,6 +135,7 @@ Event = (
     | Paused
     | Resumed
     | Edited
+    | QuotaJudged
     | AttentionRaised
     | Served
     | Observed

@@ -38,6 +38,7 @@ from regrant.accounts.events import (
     Notify,
     Observed,
     Paused,
+    QuotaJudged,
     Reauthorized,
     RefreshAnswered,
     Resumed,
@@ -140,6 +141,8 @@ def _apply(kept: Kept, event: Event, now: float) -> tuple[Kept, tuple[Effect, ..
             return _attention(kept, event.code, event.message, event.url, now)
         case Served():
             return _served(kept, now)
+        case QuotaJudged():
+            return replace(kept, account=_judged(kept.account, event)), ()
         case Paused() | Resumed() | Edited():
             return replace(kept, account=_by_owner(kept.account, event, now)), ()
         case _:
@@ -393,6 +396,16 @@ def _supplied(kept: Kept, event: AccessTokenSupplied, now: float) -> tuple[Kept,
     )
     kept = Kept(account=account, recovering=kept.recovering or before.disabled is not None)
     return _start(kept, now, explicit=True) if token.refresh_token else (kept, ())
+
+
+def _judged(account: Account, event: QuotaJudged) -> Account:
+    """No line of history: a quota comes and goes every minute, and the grant is none the worse for it."""
+    by_hand = [
+        model for model in account.protected_models if model in account.protected_by_hand - event.released
+    ]
+    until = {model: end for model, end in account.protected_until.items() if model not in event.released}
+    until |= {model: end for model, end in event.held.items() if model not in by_hand}
+    return changed(account, protected_models=(*by_hand, *sorted(until)), protected_until=until)
 
 
 def _by_owner(account: Account, event: Paused | Resumed | Edited, now: float) -> Account:

@@ -116,6 +116,8 @@ class Account(msgspec.Struct, frozen=True, kw_only=True):
     paused: Pause | None = None
     attention: Attention | None = None
     protected_models: tuple[str, ...] = ()
+    protected_until: dict[str, int] = {}
+    """When those of `protected_models` end (unix seconds) that quota protection has entered; the others are a person's or an import's."""
     verified: bool = True
     created_at: int = 0
     updated_at: int = 0
@@ -130,6 +132,11 @@ class Account(msgspec.Struct, frozen=True, kw_only=True):
         """Whether the account may be chosen at all; cool-downs and quota are judged per request."""
         blocked = self.attention is not None and not self.attention.about_refresh
         return self.disabled is None and self.paused is None and not blocked
+
+    @property
+    def protected_by_hand(self) -> frozenset[str]:
+        """The protected models that a person or an import has set: quota protection did not."""
+        return frozenset(self.protected_models).difference(self.protected_until)
 
     @property
     def secrets(self) -> tuple[Secret, ...]:
@@ -219,6 +226,7 @@ class _Fields(msgspec.Struct, kw_only=True):
     proxy_disabled_at: float | None = None
     proxy_disabled_reason: str | None = None
     protected_models: list[str] | None = None
+    protected_until: dict[str, float] | None = None
     attention: _AttentionFields | None = None
     verified: bool | None = True
     created_at: float = 0
@@ -275,6 +283,9 @@ def _account(fields: _Fields, token: _TokenFields, document: dict[str, Any], ste
         paused=pause,
         attention=_attention(fields.attention),
         protected_models=protected,
+        protected_until={
+            model: int(until) for model, until in (fields.protected_until or {}).items() if model in protected
+        },
         verified=fields.verified is not False,
         created_at=int(fields.created_at),
         updated_at=int(fields.updated_at),
@@ -379,6 +390,8 @@ def public_fields(account: Account) -> dict[str, Any]:
             "proxy_disabled_reason": account.paused.reason,
         }
     document["protected_models"] = list(account.protected_models)
+    if account.protected_until:
+        document["protected_until"] = account.protected_until
     if account.attention is not None:
         document["attention"] = msgspec.to_builtins(account.attention)
     return document | {

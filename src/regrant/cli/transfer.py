@@ -107,8 +107,9 @@ async def _take_over(app: App, entry: Entry, given: Account) -> None:
     """What the owner had decided about the account where it comes from holds here too."""
     if given.paused is not None:
         await app.keeper.change(entry.account.id, Paused(given.paused.reason))
-    if given.protected_models:
-        await app.keeper.change(entry.account.id, Edited({"protected_models": given.protected_models}))
+    if given.protected_by_hand:
+        protected = tuple(sorted(given.protected_by_hand))
+        await app.keeper.change(entry.account.id, Edited({"protected_models": protected}))
 
 
 def export_accounts(folder: Path | None, file: Path | None, *, with_secrets: bool, as_json: bool) -> None:

@@ -16,6 +16,8 @@ from regrant.pool.pool import Pool
 from regrant.pool.selector import Candidate
 from regrant.pool.standing import Obstacle, Standing
 
+EVERY_MODEL = "*"
+
 
 class Members:
     """A listener of the keeper. `default_client_id` names the OAuth client of accounts that name none."""
@@ -57,19 +59,20 @@ class Members:
     def _place(self, account: Account) -> Candidate | Absence:
         if account.disabled is not None:
             return Absence.DISABLED
+        # What quota protection itself has entered into the file is for readers: the pool hears of it from the guard.
+        if EVERY_MODEL in account.protected_by_hand:
+            return Absence.QUOTA
         if account.paused is not None:
             return Absence.PAUSED
         if not account.in_pool:
             return Absence.ATTENTION
-        if "*" in account.protected_models:
-            return Absence.QUOTA
         return Candidate(
             id=account.id,
             email=account.email,
             project=account.project(self._default_client_id()) or account.id,
             upstream=account.upstream,
             location=account.location,
-            protected=frozenset(account.protected_models),
+            protected=account.protected_by_hand,
         )
 
 
@@ -78,7 +81,7 @@ def standing_of(entry: Entry, default_client_id: str, model: str = "") -> Standi
     account = entry.account
     advice = advise(account)
     text = advice.text if advice else ""
-    protected = frozenset(account.protected_models)
+    protected = account.protected_by_hand
     attention = account.attention
     blocking = attention is not None and not attention.about_refresh
     client = attention is not None and attention.code in {"client_broken", "wrong_client"}
@@ -87,7 +90,7 @@ def standing_of(entry: Entry, default_client_id: str, model: str = "") -> Standi
         email=account.email,
         project=account.project(default_client_id) or account.id,
         disabled=_obstacle(account.disabled.at, text) if account.disabled else None,
-        protected=protected | {model} if "*" in protected else protected,
+        protected=protected | {model} if EVERY_MODEL in protected else protected,
         paused=_obstacle(account.paused.at, "Paused by its owner: regrant accounts resume")
         if account.paused
         else None,
