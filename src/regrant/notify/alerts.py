@@ -91,9 +91,11 @@ class Alerts:
         return list(zip(chosen, outcomes, strict=True))
 
     async def _work(self) -> None:
-        while not self._closing:
+        closing = False
+        while not closing:
             await self._awake.wait()
             self._awake.clear()
+            closing = self._closing  # what came before is still written down
             await self._employ()
             while self._changes:
                 alert = alert_of(self._changes.popleft(), self._clock.now())
