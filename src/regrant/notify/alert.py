@@ -5,14 +5,15 @@ Pure. How it is written for each receiver is in `formats.py`; which webhook was 
 
 from __future__ import annotations
 
+from hashlib import blake2b
 from typing import Literal
 
 import msgspec
 
-from regrant.accounts.incidents import IncidentChange, IncidentView
+from regrant.accounts.incidents import IncidentChange
 from regrant.settings.model import Webhook
 
-Phase = Literal["opened", "worsened", "closed", "test"]
+Phase = Literal["opened", "updated", "closed", "test"]
 SHOWN_EMAILS = 10
 
 
@@ -40,16 +41,33 @@ class Alert(msgspec.Struct, frozen=True, kw_only=True):
     cause: str = ""
 
 
-def alert_of(change: IncidentChange, now: float) -> Alert | None:
-    """What is to be told of a change; None for what only updates the facts of an incident that goes on."""
+def alert_of(change: IncidentChange, now: float) -> Alert:
     incident = change.incident
-    match change.what:
-        case "opened":
-            return _alert("opened", incident, incident.title, now)
-        case "updated":
-            return _alert("worsened", incident, incident.title, now) if _is_worse(incident) else None
-        case "closed":
-            return _alert("closed", incident, _ending(incident), now)
+    number = f"{incident.id}-{change.what}"
+    if (
+        change.what == "updated"
+    ):  # there may be several, each with words of its own: 48 hours are left, then 6
+        number += f"-{blake2b(incident.title.encode(), digest_size=4).hexdigest()}"
+    return Alert(
+        id=number,
+        event=incident.kind,
+        phase=change.what,
+        at=int(now),
+        incident=incident.id,
+        severity=incident.severity,
+        title=incident.title,
+        text=incident.text,
+        url=incident.url,
+        command=incident.command,
+        since=incident.since,
+        until=incident.until,
+        length_s=incident.length_s,
+        requests=incident.requests,
+        accounts=incident.accounts,
+        emails=incident.emails,
+        client_id=incident.client_id,
+        cause=incident.cause,
+    )
 
 
 def trial_alert(number: str, now: float) -> Alert:
@@ -98,15 +116,6 @@ def lasting(seconds: int) -> str:
     return "less than a second"
 
 
-def _is_worse(incident: IncidentView) -> bool:
-    """Whether it may have become urgent since it was first told; whether it had not been so then, the outbox knows."""
-    return incident.kind == "will_die" and incident.severity == "critical"
-
-
-def _ending(incident: IncidentView) -> str:
-    return "The pool is back" if incident.kind == "pool_empty" else f"Over: {incident.title}"
-
-
 def _touched(requests: int) -> str:
     match requests:
         case 0:
@@ -115,26 +124,3 @@ def _touched(requests: int) -> str:
             return "1 request was touched"
         case _:
             return f"{requests} requests were touched"
-
-
-def _alert(phase: Phase, incident: IncidentView, title: str, now: float) -> Alert:
-    return Alert(
-        id=f"{incident.id}-{phase}",
-        event=incident.kind,
-        phase=phase,
-        at=int(now),
-        incident=incident.id,
-        severity=incident.severity,
-        title=title,
-        text=incident.text,
-        url=incident.url,
-        command=incident.command,
-        since=incident.since,
-        until=incident.until,
-        length_s=incident.length_s,
-        requests=incident.requests,
-        accounts=incident.accounts,
-        emails=incident.emails,
-        client_id=incident.client_id,
-        cause=incident.cause,
-    )

@@ -98,9 +98,7 @@ class Alerts:
             closing = self._closing  # what came before is still written down
             await self._employ()
             while self._changes:
-                alert = alert_of(self._changes.popleft(), self._clock.now())
-                if alert is not None:
-                    await self._file(alert)
+                await self._file(alert_of(self._changes.popleft(), self._clock.now()))
 
     async def _employ(self) -> None:
         """A courier for each webhook as it is now."""

@@ -27,8 +27,8 @@ HOLD_S: Final = 45.0  # longer than one try may take; after it another process t
 
 _SCHEMA = """
 create table if not exists alert (
-  seq integer primary key autoincrement, webhook text not null, id text not null, incident text not null,
-  severity text not null, alert text, tries integer not null default 0, at real not null, due real not null,
+  seq integer primary key autoincrement, webhook text not null, id text not null, alert text,
+  tries integer not null default 0, at real not null, due real not null,
   unique (webhook, id));
 create index if not exists alert_waiting on alert (webhook, seq) where alert is not null;
 create table if not exists alert_line (webhook text primary key, holder text not null, until real not null) without rowid;
@@ -74,8 +74,8 @@ class Outbox:
                 return False
             text = msgspec.json.encode(alert).decode()
             cursor.execute(
-                "insert or ignore into alert (webhook, id, incident, severity, alert, at, due) values (?, ?, ?, ?, ?, ?, ?)",
-                (webhook, alert.id, alert.incident, alert.severity, text, now, now),
+                "insert or ignore into alert (webhook, id, alert, at, due) values (?, ?, ?, ?, ?)",
+                (webhook, alert.id, text, now, now),
             )
             added = cursor.rowcount > 0
             cursor.execute("delete from alert where at < ?", (now - KEEP_S,))
@@ -145,7 +145,7 @@ class Outbox:
 
 
 def file_outbox(path: Path) -> Outbox:
-    return Outbox(Database(path, _prepare))
+    return Outbox(Database(path, prepare))
 
 
 def memory_outbox() -> Outbox:
@@ -174,16 +174,17 @@ def _read(text: str) -> Alert | None:
 
 
 def _follows(cursor: sqlite3.Cursor, webhook: str, alert: Alert) -> bool:
-    """Whether an alert makes sense to a webhook that was told what it was told before."""
+    """Whether the webhook was told of the beginning, or is about to be."""
     if alert.phase == "opened":
         return True
-    told = cursor.execute(
-        "select severity from alert where webhook = ? and id = ?", (webhook, f"{alert.incident}-opened")
-    ).fetchone()
-    return told is not None and (alert.phase != "worsened" or told[0] != alert.severity)
+    beginning = (webhook, f"{alert.incident}-opened")
+    return (
+        cursor.execute("select 1 from alert where webhook = ? and id = ?", beginning).fetchone() is not None
+    )
 
 
-def _prepare(connection: sqlite3.Connection) -> None:
+def prepare(connection: sqlite3.Connection) -> None:
+    """Make a connection to the shared file ready, its tables included."""
     connection.execute(f"pragma busy_timeout = {BUSY_MS}")
     connection.execute("pragma journal_mode = wal")
     connection.execute("pragma synchronous = normal")
