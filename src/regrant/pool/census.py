@@ -41,17 +41,31 @@ class Census:
 
 
 def take_census(
-    wish: Wish, candidates: Iterable[Candidate], absences: Counter[Absence], blocked: Blocked, group: str = ""
+    wish: Wish,
+    candidates: Iterable[Candidate],
+    absences: Counter[Absence],
+    blocked: Blocked,
+    *,
+    group: str,
+    reserved: Mapping[str, Cooldown],
 ) -> Census:
-    """`absences` are those of the accounts that are out of the pool; `group`, if any, is all that the request may use."""
+    """`absences` are those of the accounts that are out of the pool; `group`, if any, is all that the request may use.
+
+    `reserved` are the projects whose rest of the quota for this model is held back.
+    """
     reasons = +absences
     soonest: Cooldown | None = None
     free_until = math.inf
     for candidate in candidates:
         held = blocked.of(candidate.project, candidate.id)
-        why = _absence(candidate, wish, held, group)
+        reserve = reserved.get(candidate.project)
+        why = _absence(candidate, wish, held, group, at_reserve=reserve is not None)
         reasons[why] += 1
-        if held is None or why is not Absence.COOLDOWN:
+        if why is Absence.QUOTA and reserve is not None:
+            held = reserve if held is None or held.until < reserve.until else held
+        elif why is not Absence.COOLDOWN:
+            continue
+        if held is None or math.isinf(held.until):
             continue
         if soonest is None or held.until < soonest.until:
             soonest = held
@@ -60,10 +74,12 @@ def take_census(
     return Census(reasons, soonest, free_until)
 
 
-def _absence(candidate: Candidate, wish: Wish, held: Cooldown | None, group: str) -> Absence:
+def _absence(
+    candidate: Candidate, wish: Wish, held: Cooldown | None, group: str, *, at_reserve: bool
+) -> Absence:
     if (wish.suits is not None and not wish.suits(candidate)) or (group and group not in candidate.groups):
         return Absence.UNSUITED
-    if wish.model in candidate.protected:
+    if at_reserve or wish.model in candidate.protected:
         return Absence.QUOTA
     if held is not None:
         # Google refuses even fresh tokens of this account: a person must look, waiting is no advice.

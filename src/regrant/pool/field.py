@@ -73,10 +73,11 @@ class Field:
 
 
 class Fields:
-    """`load` is the pool's own count of requests in flight."""
+    """`reserves` are what quota protection holds back; `load` is the pool's own count of requests in flight."""
 
-    def __init__(self, cooldowns: Cooldowns, load: Mapping[str, int]) -> None:
+    def __init__(self, cooldowns: Cooldowns, reserves: Cooldowns, load: Mapping[str, int]) -> None:
         self._cooldowns = cooldowns
+        self._reserves = reserves
         self._load = load
         self._roster = Roster()
         self._projects: dict[str, dict[str, Candidate]] = {}
@@ -146,5 +147,6 @@ class Fields:
         return (
             part.has(candidate)
             and model not in candidate.protected
+            and not self._reserves.holds(candidate.project, candidate.id, model)
             and not self._cooldowns.holds(candidate.project, candidate.id, model)
         )

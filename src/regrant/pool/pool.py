@@ -63,7 +63,8 @@ class Pool:
         self._absences: Counter[Absence] = Counter()
         self._in_flight: dict[str, int] = {}
         self._cooldowns = Cooldowns(self._cooldown_changed)
-        self._fields = Fields(self._cooldowns, self._in_flight)
+        self._reserves = Cooldowns(self._cooldown_changed)
+        self._fields = Fields(self._cooldowns, self._reserves, self._in_flight)
         self._none: dict[tuple[str, str], Census] = {}
         self._strikes: dict[tuple[str, str], int] = {}
         self._slow_start = SlowStart()
@@ -79,9 +80,11 @@ class Pool:
         """How many known accounts are out of the pool, by reason."""
         return +self._absences
 
-    def use(self, strategy: Strategy, choices: Choices | None = None, *, slow_start_s: float = 0.0) -> None:
-        """Choose by this strategy, these rules and this slow start (seconds) from the next lease on."""
-        self._strategy = strategy
+    def use(
+        self, strategy: Strategy | None, choices: Choices | None = None, *, slow_start_s: float = 0.0
+    ) -> None:
+        """Choose by this strategy (None: the one in use), these rules and this slow start (seconds) from the next lease on."""
+        self._strategy = strategy or self._strategy
         self._choices = choices or Choices()
         self._others.clear()
         self._slow_start.use(slow_start_s)
@@ -123,6 +126,8 @@ class Pool:
         model, now = wish.model, self._clock.now()
         if now >= self._cooldowns.next_end:
             self._cooldowns.prune(now)
+        if now >= self._reserves.next_end:
+            self._reserves.prune(now)
         choice = self._choices.find(wish.client, model) if self._choices else DEFAULT
         plan = self._plans.get(choice) or self._plan(choice)
         account = None if self._cooldowns.holds_model(model) else self._choose(wish, plan, now)
@@ -174,7 +179,9 @@ class Pool:
         if plain and (none := self._none.get(name)) is not None and now < none.ends:
             return none.describe(now)
         blocked = self._cooldowns.blocked(wish.model, now)
-        none = take_census(wish, self._roster.candidates, self._absences, blocked, plan.limit)
+        reserved = self._reserves.blocked(wish.model, now).project_models
+        candidates = self._roster.candidates
+        none = take_census(wish, candidates, self._absences, blocked, group=plan.limit, reserved=reserved)
         if plain and len(self._none) < MAX_CENSUSES:
             self._none[name] = none
         return none.describe(now)
@@ -261,6 +268,20 @@ class Pool:
     def blocked(self, model: str) -> Blocked:
         """The cool-downs that matter for a model now; read it before the next call."""
         return self._cooldowns.blocked(model, self._clock.now())
+
+    def reserve(self, project: str, model: str, end: Cooldown | None) -> None:
+        """Hold the rest of a quota back until then, or (None) no longer: the word of quota protection."""
+        key = CooldownKey(scope=Scope.PROJECT_MODEL, project=project, model=model)
+        known = self._reserves.get(key)
+        if known is not None and known != end:
+            self._reserves.clear(key)
+            self._changed()
+        if end is not None:
+            self._reserves.set(key, end.until, end.why)
+
+    def reserves(self, model: str) -> Mapping[str, Cooldown]:
+        """The projects whose rest of the quota for a model is held back now; read it before the next call."""
+        return self._reserves.blocked(model, self._clock.now()).project_models
 
     def cooldowns(self) -> list[tuple[CooldownKey, Cooldown]]:
         """Every cool-down that is active, for display."""
