@@ -44,6 +44,7 @@ from regrant.gateway.relay import GeminiRelay
 from regrant.gateway.routes import Action
 from regrant.gateway.server import Gateway
 from regrant.gateway.signatures import SignatureStore
+from regrant.notify.alerts import Alerts
 from regrant.oauth.client import GoogleOAuth
 from regrant.oauth.google import OAuthClient
 from regrant.pool.members import Members
@@ -115,6 +116,12 @@ class App:
         self._make_pool()
         self._make_gateway()
         self.incidents = IncidentWatch(clock, lambda: settings().google.client_id)
+        self.alerts = Alerts(
+            settings.data_dir / "state.sqlite3",
+            lambda: settings().notify.webhooks,
+            transport=transport,
+            clock=clock,
+        )
         # Whoever follows the process: the console's event stream, metrics. None of them may block or raise.
         self.exchange_listeners: list[Callable[[Exchange], None]] = []
         self.settings_listeners: list[Callable[[list[str]], None]] = []
@@ -201,6 +208,7 @@ class App:
         """Load accounts and keys, fill the pool, and follow what others change."""
         await asyncio.to_thread(ensure_token, self.settings.data_dir)
         self.load_keys()
+        self.alerts.start()
         await self.keeper.start()
         self.members.fill(self.keeper.entries())
         self.keeper.listen(self.members)
@@ -219,6 +227,7 @@ class App:
         """End: refreshes in flight are waited for, everything is written."""
         self.begin_close()
         await self.keeper.close()
+        await self.alerts.close()
         await self.transport.close()
         await asyncio.to_thread(self.state.close)
 
@@ -256,6 +265,7 @@ class App:
         now = self.settings()
         self.members.fill(self.keeper.entries())
         self.offer.discovery.forget()
+        self.alerts.settings_changed()
         if now.pool.strategy != before.pool.strategy:
             self.pool.use(STRATEGIES[now.pool.strategy]())
         if now.network != before.network and isinstance(self.transport, LiveTransport):
