@@ -48,6 +48,11 @@ class Database:
         with self._lock:
             return self._open().execute(query, values).fetchall()
 
+    def run(self, script: str) -> None:
+        """Statements without results, to their end: `execute` would take but the first step of an incremental vacuum."""
+        with self._lock:
+            self._open().executescript(script)
+
     def transaction(self) -> Transaction:
         return Transaction(self._open())
 

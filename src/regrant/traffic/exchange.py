@@ -36,6 +36,10 @@ class Bodies:
         self._parts: list[bytes] = []
 
     @property
+    def kept_bytes(self) -> int:
+        return len(self.request) + min(self.answer_bytes, 2 * MAX_BODY_BYTES)
+
+    @property
     def answer(self) -> bytes:
         return b"".join(self._parts)[:MAX_BODY_BYTES]
 
