@@ -23,10 +23,10 @@ from pathlib import Path
 from typing import Any
 
 sys.path.insert(0, str(Path(__file__).parent.parent))
-from bench import costs
+from bench import costs, deaths, selection, speed, starting
 from bench.costs import Bench, Scale
 from bench.goals import Result, table
-from bench.stage import ROOT, NotRun
+from bench.stage import LITELLM, ROOT, NotRun
 from bench.work import Wrong
 
 Row = Callable[[Bench], list[Result]]
@@ -39,6 +39,14 @@ ROWS: Mapping[str, Row] = {
     "agent": costs.agent,
     "chunks": costs.chunks,
     "first-token": costs.first_token,
+    "throughput": speed.throughput,
+    "latency": speed.latency,
+    "streams": speed.open_streams,
+    "selection": selection.selection,
+    "loading": starting.load_accounts,
+    "start": starting.healthz,
+    "memory": starting.memory,
+    "deaths": deaths.dead_tokens,
 }
 
 FULL = Scale()
@@ -52,6 +60,7 @@ def parse() -> argparse.Namespace:
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
     parser.add_argument("--quick", action="store_true", help="smaller, and without litellm")
+    parser.add_argument("--without-litellm", action="store_true")
     parser.add_argument("--only", default="", help=f"comma-separated rows: {' '.join(ROWS)}")
     parser.add_argument("--rounds", type=int, help="how often each contestant has its turn")
     parser.add_argument("--requests", type=int, help="per round and contestant")
@@ -60,7 +69,7 @@ def parse() -> argparse.Namespace:
     return parser.parse_args()
 
 
-def measure(names: list[str], scale: Scale) -> list[Result]:
+def measure(names: list[str], scale: Scale, *, without_litellm: str = "") -> list[Result]:
     """The results of these rows. Raises Wrong, naming the row, when an answer was not what it must be."""
     results: list[Result] = []
     for name in names:
@@ -68,7 +77,7 @@ def measure(names: list[str], scale: Scale) -> list[Result]:
         with tempfile.TemporaryDirectory(prefix="regrant-bench-") as folder:
             Path(folder).chmod(0o755)  # nginx's worker process has another user
             try:
-                results += ROWS[name](Bench(Path(folder), scale))
+                results += ROWS[name](Bench(Path(folder), scale, without_litellm))
             except* Wrong as wrong:
                 raise SystemExit(f"{name}: wrong answer: {wrong.exceptions[0]}") from wrong
             except* NotRun as reason:
@@ -105,7 +114,12 @@ def main() -> int:
     scale = replace(QUICK if options.quick else FULL, **{name: size for name, size in chosen.items() if size})
     about = machine()
     started = time.time()
-    results = measure(names, scale)
+    without = ""
+    if options.quick or options.without_litellm:
+        without = "litellm was left out"
+    elif not LITELLM.exists():
+        without = "litellm is not installed (scripts/install_litellm)"
+    results = measure(names, scale, without_litellm=without)
     print(table(results))
     report = {
         "at": int(started),

@@ -38,10 +38,11 @@ class Scale:
 
 @dataclass(frozen=True, slots=True)
 class Bench:
-    """Where a row puts its files, and how much it measures."""
+    """Where a row puts its files, how much it measures, and why litellm has no part in it ("": it has)."""
 
     folder: Path
     scale: Scale
+    without_litellm: str = ""
 
 
 @contextlib.contextmanager

@@ -120,7 +120,7 @@ def process(
     stdout = subprocess.PIPE if ready else stderr
     child = subprocess.Popen(command, stdout=stdout, stderr=stderr, env=env, cwd=cwd)
     try:
-        yield child.pid, _first_line(child, command, ready) if ready else ""
+        yield child.pid, _first_line(child, command, ready, log) if ready else ""
     finally:
         child.send_signal(signal.SIGTERM)
         try:
@@ -134,12 +134,15 @@ def process(
             stderr.close()
 
 
-def _first_line(child: subprocess.Popen[bytes], command: Sequence[str], ready: bytes) -> str:
+def _first_line(
+    child: subprocess.Popen[bytes], command: Sequence[str], ready: bytes, log: Path | None
+) -> str:
     assert child.stdout is not None
     readable, _, _ = select.select([child.stdout], [], [], START_S)
     line = child.stdout.readline() if readable else b""
     if ready not in line:
-        raise SystemExit(f"did not start: {shown(command)}")
+        last = log.read_text().splitlines()[-1:] if log and log.exists() else []
+        raise SystemExit(" ".join([f"did not start: {shown(command)}", *last]))
     return line.decode()
 
 
@@ -269,7 +272,7 @@ def wait_until_open(port: int) -> None:
 @contextlib.contextmanager
 def regrant(folder: Path, to: Upstream, *, pinned: bool = False, accounts: int = 10) -> Iterator[Contestant]:
     """The shipped command with default settings, a client key and ten accounts of ten OAuth clients."""
-    data = folder / f"data-{free_port()}"
+    data = folder / f"regrant-{free_port()}" / "data"
     write_accounts(data, accounts)
     with serve(data, regrant_environment(to), pinned=pinned) as contestant:
         yield contestant
@@ -315,7 +318,7 @@ def regrant_environment(to: Upstream, *, key: str = KEY) -> dict[str, str]:
         **endpoints,
         "REGRANT_GOOGLE__ENDPOINTS__TOKEN": to.url + "/token",
         "REGRANT_GOOGLE__CLIENTS": json.dumps(clients),
-        "REGRANT_SERVER__AUTH_MODE": "strict",
+        "REGRANT_SERVER__AUTH_MODE": "all_except_health",
         "REGRANT_SERVER__API_KEY": key,
     }
     return found | ({"REGRANT_NETWORK__CA_FILE": str(to.ca)} if to.ca else {})
