@@ -47,10 +47,11 @@ from regrant.gateway.signatures import SignatureStore
 from regrant.notify.alerts import Alerts
 from regrant.oauth.client import GoogleOAuth
 from regrant.oauth.google import OAuthClient
+from regrant.pool.arrangement import arrange, grouping_of
 from regrant.pool.members import Members
 from regrant.pool.pool import Pool
 from regrant.pool.sharing import SharedCooldowns
-from regrant.pool.strategies import STRATEGIES
+from regrant.pool.strategies.sticky import Sticky
 from regrant.settings import Loaded, Settings, load, restart_needed
 from regrant.state import StateDatabase
 from regrant.traffic.exchange import Exchange
@@ -164,9 +165,14 @@ class App:
     def _make_pool(self) -> None:
         settings, clock = self.settings, self.clock
         self.shared_cooldowns = SharedCooldowns(self.state)
-        strategy = STRATEGIES[settings().pool.strategy]()
-        self.pool = Pool(clock, strategy, on_cooldown=self.shared_cooldowns.publish)
-        self.members = Members(self.pool, lambda: settings().google.client_id, self._pool_changed)
+        self.pool = Pool(clock, Sticky(), on_cooldown=self.shared_cooldowns.publish)
+        arrange(self.pool, settings().pool)
+        self.members = Members(
+            self.pool,
+            lambda: settings().google.client_id,
+            self._pool_changed,
+            lambda: grouping_of(settings().pool),
+        )
         self.pipeline = Pipeline(
             self.keeper,
             self.pool,
@@ -266,8 +272,8 @@ class App:
         self.members.fill(self.keeper.entries())
         self.offer.discovery.forget()
         self.alerts.settings_changed()
-        if now.pool.strategy != before.pool.strategy:
-            self.pool.use(STRATEGIES[now.pool.strategy]())
+        if now.pool != before.pool:
+            arrange(self.pool, now.pool, before.pool)
         if now.network != before.network and isinstance(self.transport, LiveTransport):
             self.transport.swap(http_client(self.settings))
 

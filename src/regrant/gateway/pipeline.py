@@ -144,7 +144,7 @@ class Pipeline:
     async def _lease(self, journey: _Journey, limits: Limits) -> Lease | Unavailable:
         if journey.replay is not None:
             return journey.replay
-        wish = Wish(journey.ask.model, journey.ask.key, journey.tried, journey.ask.suits)
+        wish = Wish(journey.ask.model, journey.ask.key, journey.tried, journey.ask.suits, journey.exchange.key)
         # Where only some accounts suit, somebody else stands by: nobody waits for a person then.
         rescue_s = limits.rescue_s if journey.ask.suits is None else 0.0
         return await self._pool.lease_or_wait(

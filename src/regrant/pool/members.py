@@ -11,6 +11,7 @@ from regrant.accounts.diagnosis import advise
 from regrant.accounts.entry import Entry
 from regrant.accounts.events import Notify
 from regrant.accounts.model import Account
+from regrant.pool.arrangement import Grouping
 from regrant.pool.lease import Absence
 from regrant.pool.pool import Pool
 from regrant.pool.selector import Candidate
@@ -23,9 +24,15 @@ class Members:
     """A listener of the keeper. `default_client_id` names the OAuth client of accounts that name none."""
 
     def __init__(
-        self, pool: Pool, default_client_id: Callable[[], str], on_change: Callable[[], None] = lambda: None
+        self,
+        pool: Pool,
+        default_client_id: Callable[[], str],
+        on_change: Callable[[], None] = lambda: None,
+        grouping: Callable[[], Grouping] = Grouping,
     ) -> None:
-        """`on_change` is told when somebody came, went or changed in what choosing depends on."""
+        """`on_change` is told when somebody came, went or changed in what choosing depends on; `grouping` is asked at each `fill`."""
+        self._make_grouping = grouping
+        self._grouping = grouping()
         self._pool = pool
         self._on_change = on_change
         self._default_client_id = default_client_id
@@ -33,6 +40,7 @@ class Members:
 
     def fill(self, entries: Iterable[Entry]) -> None:
         """Swap the whole pool for these accounts."""
+        self._grouping = self._make_grouping()
         self._known = {entry.account.id: self._place(entry.account) for entry in entries}
         absent = {key: place for key, place in self._known.items() if isinstance(place, Absence)}
         self._pool.replace([place for place in self._known.values() if isinstance(place, Candidate)], absent)
@@ -66,6 +74,7 @@ class Members:
             return Absence.PAUSED
         if not account.in_pool:
             return Absence.ATTENTION
+        place = self._grouping.place(account.id, account.email, account.label)
         return Candidate(
             id=account.id,
             email=account.email,
@@ -73,6 +82,9 @@ class Members:
             upstream=account.upstream,
             location=account.location,
             protected=account.protected_by_hand,
+            groups=place.groups,
+            priority=place.priority,
+            weight=place.weight,
         )
 
 

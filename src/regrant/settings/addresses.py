@@ -24,6 +24,10 @@ def any_text(text: str) -> str | None:
     return text
 
 
+def filled_text(text: str) -> str | None:
+    return text or None
+
+
 def visible_text(text: str) -> str | None:
     """What can stand in an HTTP header as one word: visible ASCII without spaces, or nothing."""
     return text if all("!" <= letter <= "~" for letter in text) else None

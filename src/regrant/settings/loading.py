@@ -235,6 +235,17 @@ def check_whole(values: Mapping[str, Any], origins: Mapping[str, str]) -> Iterat
     if values["google.client_secret"] and not values["google.client_id"]:
         origin = origins["google.client_secret"]
         yield f"google.client_secret ({origin}): found a secret without a client, allowed is one beside google.client_id"
+    yield from _check_choices(values, origins["pool.choices"])
+
+
+def _check_choices(values: Mapping[str, Any], origin: str) -> Iterator[str]:
+    groups = {group.name for group in values["pool.groups"]}
+    for index, choice in enumerate(values["pool.choices"]):
+        place = f"pool.choices[{index}]"
+        if choice.group and choice.account:
+            yield f"{place} ({origin}): found a group and an account, allowed is one of them"
+        elif choice.group and choice.group not in groups:
+            yield f'{place}.group ({origin}): found "{choice.group}", allowed is the name of one of pool.groups'
 
 
 def assemble(shape: type[T], values: Mapping[str, Any], prefix: str = "") -> T:

@@ -65,6 +65,28 @@ class Google:
 
 
 @dataclass(frozen=True, slots=True)
+class PoolGroup:
+    """Accounts that belong together, by e-mail, id or label."""
+
+    name: str
+    accounts: tuple[str, ...]
+    priority: int
+    weight: float
+
+
+@dataclass(frozen=True, slots=True)
+class PoolChoice:
+    """A rule for the requests of one client key (by name), one model (* is a wildcard), or both; "" means any."""
+
+    key: str
+    model: str
+    group: str
+    account: str
+    strategy: str
+    fallback: bool
+
+
+@dataclass(frozen=True, slots=True)
 class Pool:
     strategy: str
     max_attempts: int
@@ -73,6 +95,9 @@ class Pool:
     connect_s: float
     max_wait_s: float
     rescue_s: float
+    slow_start_s: float
+    groups: tuple[PoolGroup, ...]
+    choices: tuple[PoolChoice, ...]
 
 
 @dataclass(frozen=True, slots=True)

@@ -10,7 +10,7 @@ from typing import Any
 
 from regrant.secret import Secret
 from regrant.settings import addresses
-from regrant.settings.model import OAuthClient, QuotaLimit, Webhook
+from regrant.settings.model import OAuthClient, PoolChoice, PoolGroup, QuotaLimit, Webhook
 from regrant.settings.values import (
     Choice,
     Field,
@@ -80,6 +80,28 @@ WEBHOOK = Record(
         "name": Field(Text("text", addresses.any_text), ""),
     },
     alone="url",
+)
+
+STRATEGIES = ("sticky", "round_robin", "least_loaded", "fill_first", "weighted", "priority")
+POOL_GROUP = Record(
+    PoolGroup,
+    {
+        "name": Field(FILLED_WORD),
+        "accounts": Field(ListOf(Text("text that is not empty", addresses.filled_text))),
+        "priority": Field(Whole(-1000, 1000), 0),
+        "weight": Field(Number(0.001, 1000), 1.0),
+    },
+)
+POOL_CHOICE = Record(
+    PoolChoice,
+    {
+        "key": Field(Text("text", addresses.any_text), ""),
+        "model": Field(WORD, ""),
+        "group": Field(WORD, ""),
+        "account": Field(Text("text", addresses.any_text), ""),
+        "strategy": Field(Choice(("", *STRATEGIES)), ""),
+        "fallback": Field(Flag(), False),
+    },
 )
 
 
@@ -250,9 +272,11 @@ SETTINGS: tuple[Setting, ...] = (
     ),
     Setting(
         "pool.strategy",
-        Choice(("sticky", "round_robin")),
+        Choice(STRATEGIES),
         "sticky",
-        "How the account of a request is chosen: the one of the same conversation, or each in its turn.",
+        "How the account of a request is chosen: the one of the same conversation (sticky), each in its turn (round_robin), the one "
+        "with the fewest requests in flight (least_loaded), the first until it cools (fill_first), by weight (weighted), or the "
+        "highest group with a free account (priority).",
     ),
     Setting("pool.max_attempts", Whole(1, 100), 4, "Most calls to the model API for one request."),
     Setting(
@@ -268,6 +292,26 @@ SETTINGS: tuple[Setting, ...] = (
         Number(0, 3600),
         0,
         "Seconds that requests wait for someone to sign in after the last usable account died; 0 does not wait.",
+    ),
+    Setting(
+        "pool.slow_start_s",
+        Number(0, 3600),
+        30,
+        "Seconds over which a new or repaired account grows into its share of the requests; 0 gives it all at once.",
+    ),
+    Setting(
+        "pool.groups",
+        ListOf(POOL_GROUP),
+        [],
+        "Groups of accounts (by e-mail, id or label), one [[pool.groups]] table each, with their priority and weight; accounts in no "
+        "group have priority 0 and weight 1, the higher number is asked first.",
+    ),
+    Setting(
+        "pool.choices",
+        ListOf(POOL_CHOICE),
+        [],
+        "Which group or single account serves the requests of a client key (by name) or a model (* is a wildcard), and how it is "
+        "chosen, one [[pool.choices]] table each; the most specific one wins, and others serve only with fallback = true.",
     ),
     Setting("quota.protection", Flag(), False, "Whether a part of every daily quota is held back."),
     Setting(
