@@ -55,10 +55,13 @@ from regrant.pool.strategies.sticky import Sticky
 from regrant.settings import Loaded, Settings, load, restart_needed
 from regrant.state import StateDatabase
 from regrant.traffic.exchange import Exchange
+from regrant.pool.quota import Rules
+from regrant.pool.quota_guard import QuotaGuard
 from regrant.transport.addresses import is_public
 from regrant.transport.client import HttpClient
 from regrant.transport.model import Request, Response, Transport
 
+from regrant.settings.model import Quota
 FOLLOW_FILES_S = 0.5
 
 Asgi = Callable[[Any, Any, Any], Awaitable[None]]
@@ -124,7 +127,10 @@ class App:
             clock=clock,
         )
         # Whoever follows the process: the console's event stream, metrics. None of them may block or raise.
-        self.exchange_listeners: list[Callable[[Exchange], None]] = []
+        self.exchange_listeners: list[Callable[[Exchange], None]] = [
+            self.recorder.exchanges.append,
+            self._count_tokens,
+        ]
         self.settings_listeners: list[Callable[[list[str]], None]] = []
         self.closing_listeners: list[Callable[[], None]] = []
         self.address = ""
@@ -203,6 +209,14 @@ class App:
                 Action.COUNT_TOKENS: MessagesApi(claude, count, settings=settings, counting=True),
                 Action.GEMINI: GeminiRelay(self.pipeline, calls, self.offer),
             },
+        self.quota = QuotaGuard(
+            self.keeper,
+            self.pool,
+            self.state,
+            clock=clock,
+            rules=lambda: _quota_rules(settings().quota),
+            default_client_id=lambda: settings().google.client_id,
+        )
             self.offer,
             self,
             settings=settings,
@@ -210,6 +224,7 @@ class App:
             on_exchange=self._tell_exchange,
         )
 
+            quota=self.quota,
     async def start(self) -> None:
         """Load accounts and keys, fill the pool, and follow what others change."""
         await asyncio.to_thread(ensure_token, self.settings.data_dir)
@@ -277,6 +292,7 @@ class App:
         if now.network != before.network and isinstance(self.transport, LiveTransport):
             self.transport.swap(http_client(self.settings))
 
+        await self.quota.start()
     def _pool_changed(self) -> None:
         """Other accounts may see other models."""
         self.offer.discovery.forget()
@@ -301,6 +317,9 @@ class App:
         """How many accounts are out of the pool, by reason."""
         counted = {reason.value: count for reason, count in self.pool.absences.items()}
         corrupt = len(self.keeper.corrupt())
+        await self.incidents.close()
+        self.quota.flush()
+        await asyncio.to_thread(self.traffic.close)
         return counted | ({"corrupt": corrupt} if corrupt else {})
 
     def oauth_clients(self) -> dict[str, OAuthClient]:
@@ -340,6 +359,8 @@ class App:
             self._importing = self._importing or asyncio.Lock()
             async with self._importing:
                 if self._office is None:
+        if now.quota != before.quota:
+            self.quota.follow_settings()
                     # Imported in a thread: it takes a while, and requests go on meanwhile.
                     self._office = await asyncio.to_thread(self._make_office)
         return self._office
@@ -363,6 +384,11 @@ def with_request_id(send: Any) -> Any:
 
 
 class _Endpoints:
+    def _count_tokens(self, exchange: Exchange) -> None:
+        if exchange.usage is not None and exchange.attempts:
+            served = exchange.attempts[-1]
+            self.quota.answered(served.account_id, exchange.served_model, exchange.usage.input_tokens)
+
     """Google's OAuth addresses, read at each call so that changed settings apply at once."""
 
     def __init__(self, settings: LiveSettings) -> None:
@@ -437,3 +463,14 @@ def _zone(name: str) -> zoneinfo.ZoneInfo:
 
 def _report_state(sentence: str) -> None:
     log.warning("state_not_shared", sentence)
+def connections_of(transport: Transport) -> int:
+    """How many connections are open; 0 where the transport does not count them."""
+    return transport.connections if isinstance(transport, HttpClient | LiveTransport) else 0
+
+
+def _quota_rules(quota: Quota) -> Rules:
+    return Rules(
+        protection=quota.protection, reserve=quota.reserve, zone=_zone(quota.timezone), limits=quota.limits
+    )
+
+

@@ -42,6 +42,7 @@ async def opened(folder: Path) -> AsyncIterator[App]:
         try:
             await app.keeper.load()
             await app.shared_cooldowns.take_in(app.pool)
+            await app.quota.take_in()
             logs.configure(settings().log, folder, nowhere)
             yield app
         finally:

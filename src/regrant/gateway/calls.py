@@ -48,10 +48,23 @@ class Calls:
                 headers=call.headers,
             )
 
-        return Ask(call.model, build, read, key, forget_signatures=call.body.forget_signatures)
+        return Ask(
+            call.model,
+            build,
+            read,
+            key,
+            metered=call.method != "countTokens",
+            forget_signatures=call.body.forget_signatures,
+        )
 
     def ask_claude(
-        self, call: ModelCall, read: Callable[[], Reading], *, key: int | None, everybody: bool
+        self,
+        call: ModelCall,
+        read: Callable[[], Reading],
+        *,
+        key: int | None,
+        everybody: bool,
+        metered: bool = True,
     ) -> Ask:
         """A method of a Claude model on Vertex. `everybody`: of accounts whose Gemini models are not on Vertex, too."""
 
@@ -68,7 +81,7 @@ class Calls:
             )
 
         suits = None if everybody else is_on_vertex
-        return Ask(call.model, build, read, key, through_vertex=True, suits=suits)
+        return Ask(call.model, build, read, key, through_vertex=True, metered=metered, suits=suits)
 
     def ask_models(self, page_token: str, suits: Callable[[Candidate], bool] | None = None) -> Ask:
         """One page of the list of models."""
@@ -78,7 +91,7 @@ class Calls:
             url = way.models_url(page_token)
             return google.ask("GET", url, token, project_id=way.project_id, timeouts=self._timeouts(left_s))
 
-        return Ask("", build, lambda: Relay("json", generates=False), suits=suits)
+        return Ask("", build, lambda: Relay("json", generates=False), metered=False, suits=suits)
 
     def _way(self, account_id: str) -> google.Route:
         settings = self._settings().google

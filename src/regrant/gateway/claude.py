@@ -166,7 +166,11 @@ class ClaudeRelay:
         )
         stream = question.stream
         return self._calls.ask_claude(
-            call, lambda: ClaudeReading(stream=stream), key=key, everybody=question.only
+            call,
+            lambda: ClaudeReading(stream=stream),
+            key=key,
+            everybody=question.only,
+            metered=not question.counting,
         )
 
     def _learn(self, question: Question, refusal: Refusal) -> bool:

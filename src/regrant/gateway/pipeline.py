@@ -25,6 +25,7 @@ from regrant.gateway.reading import Reading
 from regrant.gateway.verdict import Ending, GiveUp, Progress, RetrySame
 from regrant.pool.lease import Lease, Unavailable, Wish
 from regrant.pool.pool import Pool
+from regrant.pool.quota_guard import QuotaGuard
 from regrant.pool.selector import Candidate
 from regrant.secret import Secret
 from regrant.settings.model import Pool as Limits
@@ -57,6 +58,8 @@ class Ask:
     suits: Callable[[Candidate], bool] | None = None
     """Which accounts may be asked at all; None = every one."""
     forget_signatures: Callable[[], bool] = lambda: False
+    metered: bool = True
+    """It counts against the model's quota; lists of models and the counting of tokens do not."""
     """Replace the thought signatures in what `build` writes, after Google refused one; whether that changes anything."""
 
 
@@ -119,6 +122,7 @@ class Pipeline:
         limits: Callable[[], Limits],
         quota_zone: Callable[[], tzinfo],
     ) -> None:
+        quota: QuotaGuard,
         self._keeper = keeper
         self._pool = pool
         self._transport = transport
@@ -126,6 +130,7 @@ class Pipeline:
         self._limits = limits
         self._quota_zone = quota_zone
 
+        self._quota = quota
     async def open(self, ask: Ask, exchange: Exchange) -> Answer | Refusal:
         """Find an account that answers. The caller is cancelled when its client leaves; nothing is left behind then."""
         limits = self._limits()
@@ -178,6 +183,8 @@ class Pipeline:
         left_s = max(0.05, journey.deadline - self._clock.monotonic())
         try:
             response = await self._transport.send(journey.ask.build(account_id, token, left_s))
+        if journey.ask.metered:
+            self._quota.called(lease.account.project, lease.model)
         except TransportError as error:
             return classify_transport(error)
         attempt.status = response.status
@@ -271,6 +278,8 @@ class Pipeline:
             self._keeper.needs_attention(lease.account.id, attention.code, attention.message, attention.url)
         progress = Progress(
             calls=journey.calls,
+        if fault.limits:
+            self._quota.refused(lease.account.project, lease.model, fault)
             max_attempts=limits.max_attempts,
             time_left_s=journey.deadline - self._clock.monotonic(),
             outages=journey.outages,
