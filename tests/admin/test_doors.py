@@ -33,6 +33,7 @@ EVERY_ROUTE = [
     ("POST", "/api/models/explain"),
     ("GET", "/api/events"),
     ("GET", "/api/logs"),
+    ("POST", "/api/notify/test"),
     ("GET", "/api/session"),
     ("DELETE", "/api/session"),
     ("GET", "/api/openapi.json"),

@@ -24,8 +24,8 @@ from regrant.notify.outbox import (
     Delivery,
     Later,
     Outbox,
-    prepare,
     file_outbox,
+    prepare,
 )
 from regrant.transport.client import HttpClient
 from regrant.transport.model import Request, Response

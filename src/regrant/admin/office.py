@@ -18,6 +18,7 @@ from regrant.admin import (
     keys,
     logs_route,
     models,
+    notify_routes,
     pool_routes,
     session_routes,
     settings_routes,
@@ -43,6 +44,7 @@ ROUTES: list[HTTPRouteHandler] = [
     *models.ROUTES,
     *events_routes.ROUTES,
     *logs_route.ROUTES,
+    *notify_routes.ROUTES,
     *session_routes.ROUTES,
 ]
 

@@ -17,6 +17,7 @@ from regrant.clock import Clock
 from regrant.gateway.key_file import KeyFile
 from regrant.gateway.keys import KeyRing
 from regrant.gateway.offer import Offer
+from regrant.notify.alerts import Alerts
 from regrant.oauth.client import GoogleOAuth
 from regrant.oauth.google import OAuthClient
 from regrant.pool.pool import Pool
@@ -62,6 +63,8 @@ class Parts(Protocol):
     def keys(self) -> KeyRing: ...
     @property
     def incidents(self) -> IncidentWatch: ...
+    @property
+    def alerts(self) -> Alerts: ...
     @property
     def address(self) -> str: ...
     @property
