@@ -9,16 +9,16 @@ from __future__ import annotations
 import asyncio
 import functools
 import os
-import secrets
 import zoneinfo
-from collections.abc import Awaitable, Callable, Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 from regrant import __version__, logs
+from regrant.accounts.clock_skew import ClockSkew
 from regrant.accounts.enrolment import Defaults, Enrolment
-from regrant.accounts.file_store import FileStore
+from regrant.accounts.file_store import FileLock, FileStore
 from regrant.accounts.graveyard import Graveyard
 from regrant.accounts.incident_watch import IncidentWatch
 from regrant.accounts.keeper import Keeper
@@ -34,6 +34,7 @@ from regrant.gateway.calls import Calls
 from regrant.gateway.chat import ChatService
 from regrant.gateway.claude import ClaudeRelay
 from regrant.gateway.counting import CountService
+from regrant.gateway.identity import new_request_id
 from regrant.gateway.key_file import KeyFile, KeysError
 from regrant.gateway.keys import KeyRing, ring_of
 from regrant.gateway.messages_api import MessagesApi
@@ -44,27 +45,35 @@ from regrant.gateway.relay import GeminiRelay
 from regrant.gateway.routes import Action
 from regrant.gateway.server import Gateway
 from regrant.gateway.signatures import SignatureStore
+from regrant.listener import asgi
+from regrant.listener.asgi import Asgi
+from regrant.listener.conversation import Conversation
 from regrant.notify.alerts import Alerts
 from regrant.oauth.client import GoogleOAuth
 from regrant.oauth.google import OAuthClient
 from regrant.pool.arrangement import arrange, grouping_of
+from regrant.pool.cooldown import Cooldown, CooldownKey
 from regrant.pool.members import Members
 from regrant.pool.pool import Pool
-from regrant.pool.sharing import SharedCooldowns
-from regrant.pool.strategies.sticky import Sticky
-from regrant.settings import Loaded, Settings, load, restart_needed
-from regrant.state import StateDatabase
-from regrant.traffic.exchange import Exchange
 from regrant.pool.quota import Rules
 from regrant.pool.quota_guard import QuotaGuard
+from regrant.pool.sharing import SharedCooldowns
+from regrant.pool.strategies.sticky import Sticky
+from regrant.secret import Secret
+from regrant.settings import Loaded, Settings, load, restart_needed
+from regrant.settings.model import Quota
+from regrant.state import StateDatabase
+from regrant.traffic import schema as traffic_schema
+from regrant.traffic.exchange import Exchange
+from regrant.traffic.ledger import Ledger
+from regrant.traffic.log import TrafficLog
+from regrant.traffic.metrics import Metrics, Views
+from regrant.traffic.recorder import Recorder
 from regrant.transport.addresses import is_public
 from regrant.transport.client import HttpClient
 from regrant.transport.model import Request, Response, Transport
 
-from regrant.settings.model import Quota
 FOLLOW_FILES_S = 0.5
-
-Asgi = Callable[[Any, Any, Any], Awaitable[None]]
 
 log = logs.get("app")
 
@@ -111,15 +120,30 @@ class App:
     """One gateway process. The parts are public: the back office and the command line work on them."""
 
     def __init__(
-        self, settings: LiveSettings, *, clock: Clock, store: AccountStore, transport: Transport
+        self,
+        settings: LiveSettings,
+        *,
+        clock: Clock,
+        store: AccountStore,
+        transport: Transport,
+        ledger: Ledger | None = None,
     ) -> None:
         self.settings = settings
         self.clock = clock
         self.transport = transport
+        self.traffic = TrafficLog(
+            settings.data_dir / traffic_schema.FILE,
+            clock,
+            limits=lambda: settings().traffic,
+            secrets=self._known_secrets,
+            report=log.warning,
+        )
+        self.recorder = Recorder(clock)
         self._make_accounts(store)
         self._make_pool()
         self._make_gateway()
-        self.incidents = IncidentWatch(clock, lambda: settings().google.client_id)
+        self.incidents = self._make_incidents()
+        self.metrics = Metrics(self.recorder, self._views(), ledger)
         self.alerts = Alerts(
             settings.data_dir / "state.sqlite3",
             lambda: settings().notify.webhooks,
@@ -144,7 +168,13 @@ class App:
         self.key_file = KeyFile(settings.data_dir, clock)
         self.keys = KeyRing()
         self.graveyard = Graveyard(self.state)
-        self.oauth = GoogleOAuth(self.transport, _Endpoints(settings))
+        self.clock_skew = ClockSkew(clock)
+        self.oauth = GoogleOAuth(
+            self.transport,
+            _Endpoints(settings),
+            on_refresh=self.recorder.refresh_answered,
+            on_date=self.clock_skew.measured,
+        )
         self.keeper = Keeper(
             store,
             GoogleRefresher(self.oauth, self.oauth_clients),
@@ -171,13 +201,26 @@ class App:
     def _make_pool(self) -> None:
         settings, clock = self.settings, self.clock
         self.shared_cooldowns = SharedCooldowns(self.state)
-        self.pool = Pool(clock, Sticky(), on_cooldown=self.shared_cooldowns.publish)
+        self.pool = Pool(
+            clock,
+            Sticky(),
+            on_cooldown=self._cooldown_changed,
+            trial_after_s=lambda: settings().pool.attention_retry_s,
+        )
         arrange(self.pool, settings().pool)
         self.members = Members(
             self.pool,
             lambda: settings().google.client_id,
             self._pool_changed,
             lambda: grouping_of(settings().pool),
+        )
+        self.quota = QuotaGuard(
+            self.keeper,
+            self.pool,
+            self.state,
+            clock=clock,
+            rules=lambda: _quota_rules(settings().quota),
+            default_client_id=lambda: settings().google.client_id,
         )
         self.pipeline = Pipeline(
             self.keeper,
@@ -186,6 +229,7 @@ class App:
             clock=clock,
             limits=lambda: settings().pool,
             quota_zone=lambda: _zone(settings().quota.timezone),
+            quota=self.quota,
         )
 
     def _make_gateway(self) -> None:
@@ -209,31 +253,58 @@ class App:
                 Action.COUNT_TOKENS: MessagesApi(claude, count, settings=settings, counting=True),
                 Action.GEMINI: GeminiRelay(self.pipeline, calls, self.offer),
             },
-        self.quota = QuotaGuard(
-            self.keeper,
-            self.pool,
-            self.state,
-            clock=clock,
-            rules=lambda: _quota_rules(settings().quota),
-            default_client_id=lambda: settings().google.client_id,
-        )
             self.offer,
             self,
             settings=settings,
             keys=lambda: self.keys,
             on_exchange=self._tell_exchange,
+            metrics=self._scrape,
         )
 
-            quota=self.quota,
+    def _views(self) -> Views:
+        return Views(
+            keeper=self.keeper,
+            pool=self.pool,
+            default_client_id=lambda: self.settings().google.client_id,
+            in_flight=lambda: self.gateway.in_flight,
+            connections=lambda: connections_of(self.transport),
+            incidents=lambda: sum(one.until is None for one in self.incidents.all()),
+            traffic_queue=lambda: (self.traffic.queued, self.traffic.dropped),
+        )
+
+    async def _scrape(self, accept: str) -> tuple[str, bytes]:
+        return await self.metrics.scrape(accept)
+
+    def _make_incidents(self) -> IncidentWatch:
+        return IncidentWatch(
+            self.clock,
+            lambda: self.settings().google.client_id,
+            state=self.state,
+            lock=FileLock(self.settings.data_dir / "locks" / "incidents.lock"),
+            entries=self.keeper.entries,
+            serving=self,
+            clock_skew=self.clock_skew,
+        )
+
     async def start(self) -> None:
         """Load accounts and keys, fill the pool, and follow what others change."""
         await asyncio.to_thread(ensure_token, self.settings.data_dir)
         self.load_keys()
         self.alerts.start()
+        self.incidents.listeners.append(self.alerts.incident_changed)
+        self.traffic.start()
+        self.exchange_listeners.append(self.traffic.record)
         await self.keeper.start()
         self.members.fill(self.keeper.entries())
         self.keeper.listen(self.members)
+        await self.quota.start()
         self.keeper.listen(self.incidents)
+        self.exchange_listeners.append(self.incidents.exchange_finished)
+        await self.incidents.start()
+        self.keeper.spawn(self.incidents.follow(), "watch for incidents")
+        self.keeper.listen(self.recorder)
+        self.metrics.start()
+        self.keeper.spawn(self.metrics.publish(), "share metrics")
         self.keeper.spawn(self.shared_cooldowns.follow(self.pool), "follow cool-downs")
         await self.signatures.take_in()
         self.keeper.spawn(self.signatures.follow(), "follow thought signatures")
@@ -247,9 +318,13 @@ class App:
     async def close(self) -> None:
         """End: refreshes in flight are waited for, everything is written."""
         self.begin_close()
+        await self.metrics.close()
         await self.keeper.close()
         await self.alerts.close()
         await self.transport.close()
+        await self.incidents.close()
+        self.quota.flush()
+        await asyncio.to_thread(self.traffic.close)
         await asyncio.to_thread(self.state.close)
 
     async def _follow_files(self) -> None:
@@ -289,10 +364,11 @@ class App:
         self.alerts.settings_changed()
         if now.pool != before.pool:
             arrange(self.pool, now.pool, before.pool)
+        if now.quota != before.quota:
+            self.quota.follow_settings()
         if now.network != before.network and isinstance(self.transport, LiveTransport):
             self.transport.swap(http_client(self.settings))
 
-        await self.quota.start()
     def _pool_changed(self) -> None:
         """Other accounts may see other models."""
         self.offer.discovery.forget()
@@ -305,9 +381,18 @@ class App:
             log.error("keys_unreadable", f"the client keys stay as they were: {error}")
         self.keys = ring_of(self.key_file.keys, self.settings().server.api_key)
 
+    def _cooldown_changed(self, key: CooldownKey, cooldown: Cooldown | None) -> None:
+        self.shared_cooldowns.publish(key, cooldown)
+        self.recorder.cooldown_changed(key, cooldown)
+
     def _tell_exchange(self, exchange: Exchange) -> None:
         for listener in self.exchange_listeners:
             listener(exchange)
+
+    def _count_tokens(self, exchange: Exchange) -> None:
+        if exchange.usage is not None and exchange.attempts:
+            served = exchange.attempts[-1]
+            self.quota.answered(served.account_id, exchange.served_model, exchange.usage.input_tokens)
 
     def can_serve(self) -> bool:
         """Whether any account may be chosen for some model."""
@@ -317,10 +402,12 @@ class App:
         """How many accounts are out of the pool, by reason."""
         counted = {reason.value: count for reason, count in self.pool.absences.items()}
         corrupt = len(self.keeper.corrupt())
-        await self.incidents.close()
-        self.quota.flush()
-        await asyncio.to_thread(self.traffic.close)
         return counted | ({"corrupt": corrupt} if corrupt else {})
+
+    def _known_secrets(self) -> list[Secret]:
+        """Secrets of ours that a text from outside might quote."""
+        settings = self.settings()
+        return [settings.server.api_key, *(one.client_secret for one in self.oauth_clients().values())]
 
     def oauth_clients(self) -> dict[str, OAuthClient]:
         configured = self.settings().google.oauth_clients().values()
@@ -341,26 +428,24 @@ class App:
         google = self.settings().google
         return Defaults(google.project_id, google.upstream, google.location, google.scopes)
 
-    async def __call__(self, scope: Any, receive: Any, send: Any) -> None:
-        """Every HTTP request: the back office under /api and for the browser's return from Google, else the gateway."""
-        path: str = scope["path"] if scope["type"] == "http" else ""
-        if (
+    async def answer(self, conversation: Conversation) -> None:
+        """Every request: the back office under /api and for the browser's return from Google, else the gateway."""
+        path = conversation.path
+        if path.startswith("/v1"):
+            await self.gateway.answer(conversation)
+        elif (
             path.startswith("/api/") and not path.startswith(("/api/hello", "/api/event_logging"))
         ) or path == "/oauth/callback":
-            await (await self._back_office())(scope, receive, with_request_id(send))
-        elif scope["type"] == "http":
-            await self.gateway(scope, receive, send)
-        elif scope["type"] == "websocket":
-            await receive()
-            await send({"type": "websocket.close", "code": 1000})
+            name = f"x-request-id: {new_request_id()}\r\n".encode()
+            await asgi.run(await self._back_office(), conversation, extra=name)
+        else:
+            await self.gateway.answer(conversation)
 
     async def _back_office(self) -> Asgi:
         if self._office is None:
             self._importing = self._importing or asyncio.Lock()
             async with self._importing:
                 if self._office is None:
-        if now.quota != before.quota:
-            self.quota.follow_settings()
                     # Imported in a thread: it takes a while, and requests go on meanwhile.
                     self._office = await asyncio.to_thread(self._make_office)
         return self._office
@@ -371,24 +456,7 @@ class App:
         return make_office(self)
 
 
-def with_request_id(send: Any) -> Any:
-    """`send`, adding the `x-request-id` that every answer carries; the gateway's own answers bring theirs."""
-
-    async def send_named(message: Any) -> None:
-        if message["type"] == "http.response.start":
-            name = (b"x-request-id", b"req_" + secrets.token_hex(12).encode())
-            message = {**message, "headers": [*message.get("headers", ()), name]}
-        await send(message)
-
-    return send_named
-
-
 class _Endpoints:
-    def _count_tokens(self, exchange: Exchange) -> None:
-        if exchange.usage is not None and exchange.attempts:
-            served = exchange.attempts[-1]
-            self.quota.answered(served.account_id, exchange.served_model, exchange.usage.input_tokens)
-
     """Google's OAuth addresses, read at each call so that changed settings apply at once."""
 
     def __init__(self, settings: LiveSettings) -> None:
@@ -417,12 +485,13 @@ def build(
     clock: Clock | None = None,
     store: AccountStore | None = None,
     transport: Transport | None = None,
+    ledger: Ledger | None = None,
 ) -> App:
-    """Put a gateway together. What is not given is the real thing."""
+    """Put a gateway together. What is not given is the real thing; `ledger` only where it is one of several processes."""
     files = FileStore(settings.data_dir)
     files.prepare()
     client = transport or LiveTransport(http_client(settings))
-    return App(settings, clock=clock or SystemClock(), store=store or files, transport=client)
+    return App(settings, clock=clock or SystemClock(), store=store or files, transport=client, ledger=ledger)
 
 
 def http_client(settings: LiveSettings) -> HttpClient:
@@ -451,18 +520,16 @@ class LiveTransport:
         self._old = [*self._old[-3:], self._current]
         self._current = other
 
+    @property
+    def connections(self) -> int:
+        """How many connections are open, on the old ones too."""
+        return sum(connections_of(transport) for transport in (*self._old, self._current))
+
     async def close(self) -> None:
         for transport in (*self._old, self._current):
             await transport.close()
 
 
-@functools.cache
-def _zone(name: str) -> zoneinfo.ZoneInfo:
-    return zoneinfo.ZoneInfo(name)
-
-
-def _report_state(sentence: str) -> None:
-    log.warning("state_not_shared", sentence)
 def connections_of(transport: Transport) -> int:
     """How many connections are open; 0 where the transport does not count them."""
     return transport.connections if isinstance(transport, HttpClient | LiveTransport) else 0
@@ -474,3 +541,10 @@ def _quota_rules(quota: Quota) -> Rules:
     )
 
 
+@functools.cache
+def _zone(name: str) -> zoneinfo.ZoneInfo:
+    return zoneinfo.ZoneInfo(name)
+
+
+def _report_state(sentence: str) -> None:
+    log.warning("state_not_shared", sentence)

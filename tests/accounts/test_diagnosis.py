@@ -7,7 +7,7 @@ from dataclasses import replace
 import pytest
 from msgspec.structs import replace as changed
 
-from regrant.accounts.diagnosis import DAY_S, advise, diagnose, expires_hint, reason_text
+from regrant.accounts.diagnosis import DAY_S, advise, diagnose, reason_text
 from regrant.accounts.model import Account, Attention, Cause, Disablement, Pause, Token
 from regrant.oauth.google import RefusalKind, Refused
 from regrant.secret import Secret
@@ -205,10 +205,3 @@ class TestTheAdvice:
         advice = advise(changed(ANN, attention=Attention(code="admin_policy", message="No", since=NOW)))
         assert advice is not None
         assert advice.command == ""
-
-    def test_only_a_living_grant_has_a_date_to_die(self) -> None:
-        limited = granted(ago=0, lasts=WEEK_S)
-        assert expires_hint(limited) == NOW + WEEK_S
-        assert expires_hint(ANN) is None
-        dead = Disablement(at=NOW, reason="invalid_grant: x", cause=Cause.REVOKED)
-        assert expires_hint(changed(limited, disabled=dead)) is None

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import json
 from typing import Any
 
@@ -9,11 +10,25 @@ from tests.admin.office_server import OfficeServer, until
 from tests.admin.test_events_api import listening
 from tests.sandbox_client import CLIENT_ID, SandboxControl
 
+FIELDS = (
+    *("id", "kind", "title", "severity", "client_id", "cause", "since", "until", "length_s", "requests"),
+    *("accounts", "emails", "advice"),
+)
+
 
 def log_of(office: OfficeServer, event: str) -> list[dict[str, Any]]:
     path = office.folder / "logs" / "regrant.log"
     lines = path.read_text().splitlines() if path.exists() else []
     return [record for record in map(json.loads, lines) if record["event"] == event]
+
+
+def told(office: OfficeServer, event: str, kind: str) -> bool:
+    return kind in [one["kind"] for one in log_of(office, event)]
+
+
+def incidents(office: OfficeServer) -> list[dict[str, Any]]:
+    found: list[dict[str, Any]] = office.call("GET", "/api/incidents").json["items"]
+    return found
 
 
 def test_deaths_together_are_one_incident_that_batch_verify_undoes(
@@ -27,17 +42,33 @@ def test_deaths_together_are_one_incident_that_batch_verify_undoes(
             sandbox.script("error", name="invalid_grant", endpoint="token", email=f"p{number}@example.com")
         dead = office.call("POST", "/api/accounts/batch", {"action": "verify", "ids": ids}).json["results"]
         assert [one["ok"] for one in dead] == [False] * 4
-        shown = office.call("GET", "/api/incidents").json["items"]
+        shown = [one for one in incidents(office) if one["kind"] != "pool_empty"]
         assert len(shown) == 1
-        assert set(shown[0]) == {"id", "client_id", "cause", "since", "until", "accounts", "advice"}
+        assert set(shown[0]) == set(FIELDS)
+        assert shown[0]["kind"] == "mass_failure"
         assert set(shown[0]["accounts"]) == set(ids)
         assert (shown[0]["client_id"], shown[0]["cause"], shown[0]["until"]) == (CLIENT_ID, "revoked", None)
         assert shown[0]["advice"]["text"]
         undone = office.call("POST", "/api/accounts/batch", {"action": "verify", "ids": shown[0]["accounts"]})
         assert [one["ok"] for one in undone.json["results"]] == [True] * 4
-        closed = office.call("GET", "/api/incidents").json["items"]
-        assert [one["id"] for one in closed] == [shown[0]["id"]]
-        assert closed[0]["until"] >= shown[0]["since"]
-        until(lambda: reader.of("incident") and reader.of("incident")[-1]["until"])
-    assert len(log_of(office, "incident_opened")) == 1
-    assert len(log_of(office, "incident_closed")) == 1
+        assert office.call("GET", "/api/incidents?open=true").json["items"] == []
+        [closed] = [one for one in incidents(office) if one["id"] == shown[0]["id"]]
+        assert closed["until"] >= shown[0]["since"]
+        assert closed["length_s"] == closed["until"] - closed["since"]
+        until(lambda: any(one["id"] == closed["id"] and one["until"] for one in reader.of("incident")))
+    for event in ("incident_opened", "incident_closed"):
+        until(functools.partial(told, office, event, "mass_failure"))
+        assert sorted(one["kind"] for one in log_of(office, event)) == ["mass_failure", "pool_empty"]
+
+
+def test_incidents_are_listed_page_by_page(office: OfficeServer, sandbox: SandboxControl) -> None:
+    ids = [office.add(sandbox.grant(f"p{number}@example.com").refresh_token)["id"] for number in range(2)]
+    sandbox.revoke("p0@example.com")
+    sandbox.revoke("p1@example.com")
+    office.call("POST", "/api/accounts/batch", {"action": "verify", "ids": ids})
+    every = [one["id"] for one in incidents(office)]
+    assert len(every) == 3  # two deaths, and nobody is left to serve
+    first = office.call("GET", "/api/incidents?limit=2").json
+    rest = office.call("GET", f"/api/incidents?limit=2&cursor={first['next']}").json
+    assert [one["id"] for one in (*first["items"], *rest["items"])] == every
+    assert rest["next"] is None

@@ -73,24 +73,24 @@ def scrub(text: str, secrets: Iterable[Secret]) -> str:
     return _TOKEN_SHAPES.sub(MASK, redact(text, secrets))
 
 
-def expires_hint(account: Account) -> int | None:
-    """The unix second at which a living grant will die, where that is known."""
-    return None if account.disabled else account.token.refresh_token_expires_at
-
-
 def advise(account: Account) -> Advice | None:
     """What to do about the first thing that keeps the account out; None when nothing does."""
     if account.disabled is not None:
-        return _death_advice(account.disabled.cause, account.email)
+        return death_advice(account.disabled.cause, account.email)
     if account.protected_models:
         models = ", ".join(account.protected_models)
         return Advice(f"Quota protection holds back: {models}. It ends by itself when the quota is reset.")
     if account.paused is not None:
         return Advice("Paused by its owner.", command=f"regrant accounts resume {account.email}")
     if account.attention is not None:
-        command = _ATTENTION_COMMANDS.get(account.attention.code, "regrant accounts verify {email}")
-        return Advice(account.attention.message, account.attention.url, command.format(email=account.email))
+        command = attention_command(account.attention.code, account.email)
+        return Advice(account.attention.message, account.attention.url, command)
     return None
+
+
+def attention_command(code: str, email: str) -> str:
+    """The command that helps with what needs a person; "" where none does."""
+    return _ATTENTION_COMMANDS.get(code, "regrant accounts verify {email}").format(email=email)
 
 
 _ATTENTION_COMMANDS = {
@@ -149,6 +149,7 @@ _DEATHS: dict[str, tuple[str, str, str]] = {
 }
 
 
-def _death_advice(cause: str, email: str) -> Advice:
+def death_advice(cause: str, email: str) -> Advice:
+    """What to do about a grant that died of `cause`."""
     text, url, command = _DEATHS.get(cause, _DEATHS[Cause.REVOKED])
     return Advice(text, url, command.format(email=email))

@@ -11,7 +11,7 @@ from litestar.response import Stream
 
 from regrant.accounts.entry import Entry
 from regrant.accounts.events import Notify
-from regrant.accounts.incidents import Incident
+from regrant.accounts.incidents import IncidentView
 from regrant.accounts.model import Account
 from regrant.admin.desk import AtDesk, Desk
 from regrant.admin.errors import ApiError
@@ -56,7 +56,7 @@ class Newsroom:
     def follow(self) -> None:
         parts = self._desk.parts
         parts.keeper.listen(self)
-        parts.incidents.listeners.append(self.incident_changed)
+        parts.incidents.followers.append(self.incident_changed)
         parts.exchange_listeners.append(self.exchange_finished)
         parts.settings_listeners.append(self.settings_changed)
         parts.closing_listeners.append(self._desk.hub.close)
@@ -70,7 +70,7 @@ class Newsroom:
     def account_notice(self, account: Account, notice: Notify) -> None:
         """What a notice is about shows in the account itself."""
 
-    def incident_changed(self, incident: Incident) -> None:
+    def incident_changed(self, incident: IncidentView) -> None:
         self._desk.hub.publish("incident", show_incident(incident), key=incident.id)
 
     def exchange_finished(self, exchange: Exchange) -> None:

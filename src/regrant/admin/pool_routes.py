@@ -1,4 +1,4 @@
-"""`GET /api/pool` and `GET /api/incidents`: who can serve, who cannot and why, and what died together."""
+"""`GET /api/pool` and `GET /api/incidents`: who can serve, who cannot and why, and what is wrong."""
 
 from __future__ import annotations
 
@@ -9,6 +9,7 @@ from litestar import get
 from litestar.params import QueryParameter
 
 from regrant.admin.desk import AtDesk, Desk
+from regrant.admin.fields import MAX_ITEMS
 from regrant.admin.views import IncidentView, show_incident
 from regrant.gateway import routing
 from regrant.pool.members import standing_of
@@ -73,9 +74,23 @@ def _show_check(check: Check) -> CheckView:
     return msgspec.convert(check, CheckView, from_attributes=True)
 
 
-@get("/api/incidents", operation_id="list_incidents", summary="Accounts that died together, the newest first")
-async def list_incidents(desk: AtDesk) -> IncidentList:
-    return IncidentList([show_incident(one) for one in desk.parts.incidents.all()], None)
+@get(
+    "/api/incidents",
+    operation_id="list_incidents",
+    summary="What is wrong and what was: one incident per cause, the open ones first, the newest first",
+)
+async def list_incidents(
+    desk: AtDesk,
+    limit: Annotated[int, QueryParameter(ge=1, le=MAX_ITEMS)] = 100,
+    cursor: Annotated[str, QueryParameter(max_length=200)] = "",
+    only_open: Annotated[bool, QueryParameter(name="open", description="only those that are not over")] = False,
+) -> IncidentList:
+    found = [one for one in desk.parts.incidents.all() if one.until is None or not only_open]
+    # What was deleted since, or is over now, begins again at the front: nothing is missed, something may be seen twice.
+    start = next((place + 1 for place, one in enumerate(found) if one.id == cursor), 0)
+    chosen = found[start : start + limit]
+    more = len(found) > start + limit
+    return IncidentList([show_incident(one) for one in chosen], chosen[-1].id if more else None)
 
 
 ROUTES = [show_pool, list_incidents]

@@ -7,6 +7,7 @@ What is said and how the answers are read is in `google.py`. Nothing is retried 
 from __future__ import annotations
 
 import asyncio
+import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from typing import Protocol, TypeVar
@@ -39,6 +40,8 @@ _ALWAYS: Headers = (
 )
 
 T = TypeVar("T")
+RefreshAnswered = Callable[[Granted | Refused | Unavailable, float], None]
+"""Told how each refresh ended, and after how many seconds. Must not block or raise."""
 
 
 class Endpoints(Protocol):
@@ -65,17 +68,29 @@ class GoogleOAuth:
     """Google's OAuth endpoints behind one transport. One call is one request; the answer is a value, never an exception."""
 
     def __init__(
-        self, transport: Transport, endpoints: Endpoints, timeouts: Timeouts = OAUTH_TIMEOUTS
+        self,
+        transport: Transport,
+        endpoints: Endpoints,
+        timeouts: Timeouts = OAUTH_TIMEOUTS,
+        *,
+        on_refresh: RefreshAnswered = lambda _answer, _seconds: None,
+        on_date: Callable[[float], None] = lambda _: None,
     ) -> None:
+        """`on_date` is told the server's clock (unix seconds) as soon as an answer of the token endpoint begins."""
         self._transport = transport
         self._endpoints = endpoints
         self._timeouts = timeouts
+        self._on_refresh = on_refresh
+        self._on_date = on_date
 
     async def refresh(self, client: OAuthClient, refresh_token: Secret) -> Granted | Refused | Unavailable:
         """Ask for a new access token. The only call whose `invalid_grant` says anything about a grant."""
         secrets = (client.client_secret, refresh_token)
+        started = time.perf_counter()
         answer = await self._post(self._endpoints.token, google.refresh_form(client, refresh_token), secrets)
-        return _read(answer, google.parse_token_answer, secrets)
+        outcome = _read(answer, google.parse_token_answer, secrets)
+        self._on_refresh(outcome, time.perf_counter() - started)
+        return outcome
 
     async def exchange(
         self, client: OAuthClient, code: Secret, redirect_uri: str, verifier: Secret
@@ -127,6 +142,9 @@ class GoogleOAuth:
 
     async def _fetch(self, request: Request) -> _Answer:
         response = await self._transport.send(request)
+        date = google.server_date(response.headers)
+        if date is not None and request.url == self._endpoints.token:
+            self._on_date(date)
         try:
             return _Answer(response.status, response.headers, await response.read(MAX_ANSWER_BYTES))
         finally:
