@@ -29,6 +29,7 @@ class Action(StrEnum):
     MODEL = "model"
     HEALTH = "health"
     READY = "ready"
+    METRICS = "metrics"
     NOTHING = "nothing"
     """Noise of clients that is answered with 200 and no content."""
     NOT_FOUND = "not_found"
@@ -58,6 +59,7 @@ _FIXED: Mapping[str, tuple[str, Route]] = {
     "/healthz": ("GET", Route(Action.HEALTH, Speech.OPENAI)),
     "/health": ("GET", Route(Action.HEALTH, Speech.OPENAI)),
     "/readyz": ("GET", Route(Action.READY, Speech.OPENAI)),
+    "/metrics": ("GET", Route(Action.METRICS, Speech.OPENAI)),
 }
 _GEMINI = re.compile(r"/v1(?:beta)?/models/(.+):([A-Za-z]+)")
 _NOTHING = Route(Action.NOTHING, Speech.ANTHROPIC)

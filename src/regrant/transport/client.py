@@ -77,6 +77,11 @@ class HttpClient:
             raise proxy_refusal(407)
         return answer
 
+    @property
+    def connections(self) -> int:
+        """How many connections are open, in use or not."""
+        return sum(pool.open for _, pool in self._origins.values())
+
     async def close(self) -> None:
         self._closed = True
         await asyncio.gather(*(pool.close() for _, pool in self._origins.values()))

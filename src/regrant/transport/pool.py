@@ -31,6 +31,11 @@ class Pool:
         self._emptied: asyncio.Future[None] | None = None
         self._closed = False
 
+    @property
+    def open(self) -> int:
+        """How many connections are open, in use or not."""
+        return len(self._members)
+
     def take(self) -> Connection | None:
         """An idle connection that still lives, or None."""
         idle = self._idle
