@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, rule
 from tests.pool.fakes import HandClock, make_candidates
 
-from regrant.clock import SystemClock
+from regrant.clock import Clock, SystemClock
 from regrant.pool.cooldown import Cooldown, CooldownKey
 from regrant.pool.lease import Absence, Lease, Unavailable, Wish
 from regrant.pool.pool import Pool
@@ -24,7 +24,7 @@ from regrant.upstream.faults import UNTIL_A_PERSON_ACTS, Fault, FaultKind, Hold,
 WISH = Wish("m")
 
 
-def make_pool(count: int = 3, clock: HandClock | None = None, **more: Any) -> Pool:
+def make_pool(count: int = 3, clock: Clock | None = None, **more: Any) -> Pool:
     pool = Pool(clock or HandClock(), RoundRobin(), **more)
     pool.replace(make_candidates(count))
     return pool
@@ -42,8 +42,10 @@ def refuse(pool: Pool, wish: Wish = WISH) -> Unavailable:
     return none
 
 
-def held(scope: Scope, until: float, kind: FaultKind = FaultKind.RATE_LIMITED) -> Fault:
-    return Fault(kind=kind, whose=Whose.PROJECT, status=429, hold=Hold(scope, until))
+def held(
+    scope: Scope, until: float, kind: FaultKind = FaultKind.RATE_LIMITED, *, guessed: bool = False
+) -> Fault:
+    return Fault(kind=kind, whose=Whose.PROJECT, status=429, hold=Hold(scope, until, guessed))
 
 
 def cool(pool: Pool, number: int, until: float, model: str = "m") -> None:
@@ -147,10 +149,12 @@ def test_requests_refused_at_the_same_time_are_one_strike() -> None:
     leases = [take(pool) for _ in range(10)]
     for lease in leases:
         assert lease.strikes == 0
-        pool.report(lease, held(Scope.PROJECT_MODEL, clock.time + 30))
+        pool.report(lease, held(Scope.PROJECT_MODEL, clock.time + 30, guessed=True))
     clock.time += 31
-    assert take(pool).strikes == 1
-    pool.report(take(pool), held(Scope.PROJECT_MODEL, clock.time + 60))
+    probe = take(pool)
+    assert probe.strikes == 1
+    probe.release()
+    pool.report(probe, held(Scope.PROJECT_MODEL, clock.time + 60, guessed=True))
     clock.time += 61
     last = take(pool)
     assert last.strikes == 2
@@ -222,7 +226,7 @@ def test_a_longer_time_told_by_another_process_counts_at_once() -> None:
     assert refuse(pool).retry_after_s == 10
     cool(pool, 0, clock.time + 30)
     assert refuse(pool).retry_after_s == 30
-    lease = Lease(make_candidates(1)[0], "m", 0, {})
+    lease = Lease(make_candidates(1)[0], "m", {})
     pool.report(lease, held(Scope.PROJECT_MODEL, clock.time + 50))
     assert refuse(pool).retry_after_s == 50
 
@@ -273,9 +277,9 @@ async def test_a_time_longer_than_allowed_is_not_waited_for(max_wait_s: float, i
 
 
 async def test_those_who_wait_are_served_in_the_order_of_arrival() -> None:
-    clock = HandClock()
+    clock = SystemClock()
     pool = make_pool(1, clock)
-    cool(pool, 0, clock.time + 10)
+    cool(pool, 0, clock.now() + 10)
     order: list[int] = []
 
     async def queue_up(number: int) -> None:
@@ -307,9 +311,9 @@ async def test_a_newcomer_does_not_overtake_those_who_wait() -> None:
 
 
 async def test_an_admitted_account_wakes_those_who_wait_for_a_cooldown() -> None:
-    clock = HandClock()
+    clock = SystemClock()
     pool = make_pool(1, clock)
-    cool(pool, 0, clock.time + 10)
+    cool(pool, 0, clock.now() + 10)
     tasks = await stand_in_line(pool, WISH, WISH)
     pool.admit(make_candidates(1, first=9)[0])
     leases = await asyncio.wait_for(asyncio.gather(*tasks), 5)
@@ -379,9 +383,9 @@ async def test_a_lease_handed_to_a_client_that_is_just_leaving_is_given_back() -
 
 
 async def test_an_account_that_comes_in_the_moment_a_client_leaves_harms_nobody() -> None:
-    clock = HandClock()
+    clock = SystemClock()
     pool = make_pool(1, clock)
-    cool(pool, 0, clock.time + 10)
+    cool(pool, 0, clock.now() + 10)
     gone, stays = await stand_in_line(pool, WISH, WISH)
     gone.cancel()
     pool.admit(make_candidates(1, first=9)[0])

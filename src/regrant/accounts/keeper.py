@@ -199,10 +199,13 @@ class Keeper:
             if entry.persisted and entry.account.last_used_at - entry.stored.last_used_at > USED_FLUSH_S:
                 await self._store_use(entry)
 
-    def ready_token(self, account_id: str) -> Secret | None:
-        """The access token if it can be used at once; a stale one starts a refresh in the background."""
+    def ready_token(self, account_id: str, *, trial: bool = False) -> Secret | None:
+        """The access token if it can be used at once; a stale one starts a refresh in the background.
+
+        `trial`: also that of an account which is out of the pool for its attention alone.
+        """
         entry = self._entries.get(account_id)
-        if entry is None or not entry.account.in_pool:
+        if entry is None or not (entry.account.in_pool or (trial and entry.account.needs_attention_only)):
             return None
         kept, now = entry.kept, self.clock.now()
         match kept.freshness(now):
@@ -218,35 +221,35 @@ class Keeper:
             case Freshness.EXPIRED:
                 return None
 
-    async def token(self, account_id: str) -> Secret:
+    async def token(self, account_id: str, *, trial: bool = False) -> Secret:
         """A usable access token, waiting for a refresh where needed. Raises AccountUnusable.
 
         Any number of callers wait for one refresh; cancelling one of them does not cancel it.
         """
         for _ in range(MAX_TURNS):
-            token = self.ready_token(account_id)
+            token = self.ready_token(account_id, trial=trial)
             if token is not None:
                 return token
-            entry = self._usable(account_id)
+            entry = self._usable(account_id, trial=trial)
             landing = self._want(entry)
             if landing is None:
                 raise AccountUnusable(account_id, "away", entry.kept.retry_at)
             landed = await asyncio.shield(landing)
             # However short its life is, the token just received is used; unless the grant was replaced meanwhile.
             if isinstance(landed.answer, Granted):
-                kept = self._usable(account_id).kept
+                kept = self._usable(account_id, trial=trial).kept
                 if kept.account.token.access_token == landed.answer.access_token and kept.rejected is None:
                     return landed.answer.access_token
         raise AccountUnusable(account_id, "away")
 
-    def _usable(self, account_id: str) -> Entry:
+    def _usable(self, account_id: str, *, trial: bool) -> Entry:
         entry = self._entries.get(account_id)
         if entry is None:
             raise AccountUnusable(account_id, "gone")
         account = entry.account
         if account.disabled is not None:
             raise AccountUnusable(account_id, "disabled")
-        if not account.in_pool:
+        if not (account.in_pool or (trial and account.needs_attention_only)):
             raise AccountUnusable(account_id, "paused" if account.paused else "attention")
         if entry.landing is None and self.clock.now() < entry.kept.retry_at:
             raise AccountUnusable(account_id, _why_not_refreshed(account), entry.kept.retry_at)

@@ -139,6 +139,11 @@ class Account(msgspec.Struct, frozen=True, kw_only=True):
         return frozenset(self.protected_models).difference(self.protected_until)
 
     @property
+    def needs_attention_only(self) -> bool:
+        """Whether it would be in the pool but for its attention."""
+        return self.disabled is None and self.paused is None and not self.in_pool
+
+    @property
     def secrets(self) -> tuple[Secret, ...]:
         return (self.token.refresh_token, self.token.access_token, self.client_secret)
 

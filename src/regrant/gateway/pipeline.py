@@ -33,6 +33,7 @@ from regrant.traffic.exchange import Attempt, Exchange
 from regrant.transport.model import Headers, Request, Response, Transport
 from regrant.upstream.classifier import classify_answer, classify_transport
 from regrant.upstream.faults import (
+    REFUSED_S,
     Call,
     Fault,
     FaultKind,
@@ -57,9 +58,9 @@ class Ask:
     """It goes to Vertex, whatever the account's own upstream is."""
     suits: Callable[[Candidate], bool] | None = None
     """Which accounts may be asked at all; None = every one."""
-    forget_signatures: Callable[[], bool] = lambda: False
     metered: bool = True
     """It counts against the model's quota; lists of models and the counting of tokens do not."""
+    forget_signatures: Callable[[], bool] = lambda: False
     """Replace the thought signatures in what `build` writes, after Google refused one; whether that changes anything."""
 
 
@@ -121,16 +122,16 @@ class Pipeline:
         clock: Clock,
         limits: Callable[[], Limits],
         quota_zone: Callable[[], tzinfo],
-    ) -> None:
         quota: QuotaGuard,
+    ) -> None:
         self._keeper = keeper
         self._pool = pool
         self._transport = transport
         self._clock = clock
         self._limits = limits
         self._quota_zone = quota_zone
-
         self._quota = quota
+
     async def open(self, ask: Ask, exchange: Exchange) -> Answer | Refusal:
         """Find an account that answers. The caller is cancelled when its client leaves; nothing is left behind then."""
         limits = self._limits()
@@ -149,7 +150,9 @@ class Pipeline:
     async def _lease(self, journey: _Journey, limits: Limits) -> Lease | Unavailable:
         if journey.replay is not None:
             return journey.replay
-        wish = Wish(journey.ask.model, journey.ask.key, journey.tried, journey.ask.suits, journey.exchange.key)
+        wish = Wish(
+            journey.ask.model, journey.ask.key, journey.tried, journey.ask.suits, journey.exchange.key
+        )
         # Where only some accounts suit, somebody else stands by: nobody waits for a person then.
         rescue_s = limits.rescue_s if journey.ask.suits is None else 0.0
         return await self._pool.lease_or_wait(
@@ -176,15 +179,15 @@ class Pipeline:
 
     async def _attempt(self, journey: _Journey, lease: Lease, attempt: Attempt) -> Answer | Fault:
         account_id = lease.account.id
-        token = self._keeper.ready_token(account_id) or await self._wait_for_token(journey, account_id)
+        token = self._keeper.ready_token(account_id) or await self._wait_for_token(journey, lease)
         if isinstance(token, Fault):
             return token
         journey.calls += 1
+        if journey.ask.metered:
+            self._quota.called(lease.account.project, lease.model)
         left_s = max(0.05, journey.deadline - self._clock.monotonic())
         try:
             response = await self._transport.send(journey.ask.build(account_id, token, left_s))
-        if journey.ask.metered:
-            self._quota.called(lease.account.project, lease.model)
         except TransportError as error:
             return classify_transport(error)
         attempt.status = response.status
@@ -196,10 +199,11 @@ class Pipeline:
             await response.close()
             raise
 
-    async def _wait_for_token(self, journey: _Journey, account_id: str) -> Secret | Fault:
+    async def _wait_for_token(self, journey: _Journey, lease: Lease) -> Secret | Fault:
+        account_id = lease.account.id
         try:
             async with asyncio.timeout(journey.deadline - self._clock.monotonic()):
-                return await self._keeper.token(account_id)
+                return await self._keeper.token(account_id, trial=lease.trial)
         except TimeoutError:
             return token_unavailable("no token came before the deadline")
         except AccountUnusable as error:
@@ -267,19 +271,20 @@ class Pipeline:
             vertex=on_vertex or journey.ask.through_vertex,
             attend=on_vertex or not journey.ask.through_vertex,
             replayed=journey.replayed,
+            refused_s=self._limits().attention_retry_s or REFUSED_S,
             jitter=random.random(),  # noqa: S311 - it spreads retries, it guards nothing
         )
 
     def _after(self, journey: _Journey, lease: Lease, fault: Fault, limits: Limits) -> Refusal | None:
         """Apply the fault and decide: None to go on, else what the client is told."""
         self._pool.report(lease, fault)
+        if fault.limits:
+            self._quota.refused(lease.account.project, lease.model, fault)
         if fault.attention is not None:
             attention = fault.attention
             self._keeper.needs_attention(lease.account.id, attention.code, attention.message, attention.url)
         progress = Progress(
             calls=journey.calls,
-        if fault.limits:
-            self._quota.refused(lease.account.project, lease.model, fault)
             max_attempts=limits.max_attempts,
             time_left_s=journey.deadline - self._clock.monotonic(),
             outages=journey.outages,
@@ -289,6 +294,8 @@ class Pipeline:
         )
         if not verdict.is_counted(fault) and journey.replayed:
             journey.calls -= 1  # the refused call ended in the account's death
+        if lease.trial and fault.attention is not None:
+            journey.calls -= 1  # the request was lent to find this out; it loses no attempt by it
         decision = verdict.judge(fault, progress, now=self._clock.now())
         journey.outages += verdict.is_outage(fault)
         journey.last = fault

@@ -1,7 +1,7 @@
 """Which (project, model), project, account or model is left alone, and until when.
 
-Keeps what it is told and forgets what has ended. How long is decided in `upstream/faults.py`; sharing with other processes is
-`regrant/state.py`. Not thread-safe: it belongs to one event loop.
+Keeps what it is told and forgets what has ended; what ended by guess is tried by one request first (`breaker.py`). How long is
+decided in `upstream/classifier.py`; sharing with other processes is `sharing.py`. Not thread-safe: it belongs to one event loop.
 """
 
 from __future__ import annotations
@@ -13,6 +13,7 @@ from dataclasses import dataclass
 
 import msgspec
 
+from regrant.pool.breaker import PROBE_S, Breaker, Circuit
 from regrant.upstream.faults import FaultKind, Scope
 
 
@@ -55,6 +56,26 @@ class Cooldown:
 
     until: float
     why: FaultKind
+    strikes: int = 0
+    """How many failures in a row led to it, where the end is a guess; 0 where the end is known."""
+    probing: bool = False
+    """One request is trying it now; the end is when the next may."""
+
+
+class Probe:
+    """One request's trial of what is half-open."""
+
+    __slots__ = ("_cooldowns", "keys", "strikes")
+
+    def __init__(self, cooldowns: Cooldowns, keys: tuple[CooldownKey, ...], strikes: int) -> None:
+        self._cooldowns = cooldowns
+        self.keys = keys
+        self.strikes = strikes
+
+    def over(self) -> None:
+        """Let the next request try. Does nothing for what was closed or opened meanwhile."""
+        for key in self.keys:
+            self._cooldowns.leave_to_next(key)
 
 
 @dataclass(frozen=True, slots=True)
@@ -96,24 +117,57 @@ class Cooldowns:
         self._accounts: dict[str, Cooldown] = {}
         self._ends: list[tuple[float, int, CooldownKey]] = []
         self._serial = 0
+        self._breaker: Breaker[CooldownKey] = Breaker()
 
-    def set(self, key: CooldownKey, until: float, why: FaultKind) -> bool:
-        """Hold `key` back until `until`; a later end that is already known stays. Whether anything changed."""
-        held = self._shelf(key, create=True)
-        known = held.get(self._name(key))
-        if known is not None and known.until >= until:
-            return False
-        held[self._name(key)] = Cooldown(until, why)
-        if not math.isinf(until):
-            self._serial += 1
-            heapq.heappush(self._ends, (until, self._serial, key))
-        self._on_change(key)
+    def set(self, key: CooldownKey, until: float, why: FaultKind, strikes: int = 0) -> bool:
+        """Hold `key` back until `until`; a later end that is already known stays. Whether anything changed.
+
+        `strikes`: the end is a guess after so many failures in a row. Those of one moment count once, whoever came last.
+        """
+        known = self._shelf(key).get(self._name(key))
+        if known is not None and not known.probing:
+            if known.until >= until:
+                return False
+            strikes = max(strikes, known.strikes) if strikes else 0
+        self._breaker.close(key)
+        self._hold(key, Cooldown(until, why, strikes))
         return True
 
     def clear(self, key: CooldownKey) -> bool:
-        """Forget `key`, on a person's act or another process's word. Whether it was held back."""
-        held = self._shelf(key)
-        found = held.pop(self._name(key), None) is not None
+        """Forget `key`, on a person's act, a probe's success or another process's word. Whether anything was known of it."""
+        half_open = self._breaker.close(key)
+        return self._release(key) or half_open
+
+    @property
+    def half_open(self) -> bool:
+        """Whether anything may only be tried by one request; else `probe` need not be asked."""
+        return bool(self._breaker)
+
+    def probe(self, *, project: str, account: str, model: str, now: float) -> Probe | None:
+        """Begin a trial of all that is half-open for this call; None if nothing is."""
+        keys = (CooldownKey.of(scope, project=project, model=model, account=account) for scope in Scope)
+        found = self._breaker.find(keys, now)
+        if not found:
+            return None
+        for key, circuit in found.items():
+            self._hold(key, Cooldown(now + PROBE_S, circuit.why, circuit.strikes, probing=True))
+        return Probe(self, tuple(found), max(circuit.strikes for circuit in found.values()))
+
+    def leave_to_next(self, key: CooldownKey) -> None:
+        """The trial of `key` ended without a verdict."""
+        held = self.get(key)
+        if held is not None and held.probing:
+            self._release(key)
+
+    def _hold(self, key: CooldownKey, cooldown: Cooldown) -> None:
+        self._shelf(key, create=True)[self._name(key)] = cooldown
+        if not math.isinf(cooldown.until):
+            self._serial += 1
+            heapq.heappush(self._ends, (cooldown.until, self._serial, key))
+        self._on_change(key)
+
+    def _release(self, key: CooldownKey) -> bool:
+        found = self._shelf(key).pop(self._name(key), None) is not None
         self._drop_empty(key)
         if found:
             self._on_change(key)
@@ -155,15 +209,15 @@ class Cooldowns:
         )
 
     def prune(self, now: float) -> None:
-        """Forget every cool-down whose end is `now` or earlier."""
+        """Forget every cool-down whose end is `now` or earlier; those that were guesses become half-open."""
         while self._ends and self._ends[0][0] <= now:
             _, _, key = heapq.heappop(self._ends)
-            held = self._shelf(key)
-            cooldown = held.get(self._name(key))
-            if cooldown is not None and cooldown.until <= now:
-                del held[self._name(key)]
-                self._drop_empty(key)
-                self._on_change(key)
+            cooldown = self.get(key)
+            if cooldown is None or cooldown.until > now:
+                continue
+            if cooldown.strikes and not cooldown.probing:
+                self._breaker.half_open(key, Circuit(cooldown.strikes, cooldown.why, now))
+            self._release(key)
 
     def items(self) -> Iterator[tuple[CooldownKey, Cooldown]]:
         """All that is kept, in no order, for display; call `prune` first."""

@@ -11,6 +11,7 @@ from enum import StrEnum
 from types import TracebackType
 from typing import Self
 
+from regrant.pool.cooldown import Probe
 from regrant.pool.selector import Candidate
 
 
@@ -48,16 +49,31 @@ class Unavailable:
 class Lease:
     """The right to use one account for one attempt. Release it exactly when the attempt is over; again does nothing."""
 
-    __slots__ = ("_counts", "account", "model", "strikes")
+    __slots__ = ("_counts", "account", "model", "probe", "trial")
 
-    def __init__(self, account: Candidate, model: str, strikes: int, counts: dict[str, int]) -> None:
+    def __init__(
+        self,
+        account: Candidate,
+        model: str,
+        counts: dict[str, int],
+        probe: Probe | None = None,
+        *,
+        trial: bool = False,
+    ) -> None:
         """`counts` is how many leases are out by account: this one is added now, and taken off when it is released."""
         self.account = account
         self.model = model
-        self.strikes = strikes
-        """How often in a row this model was refused without a known end, when the lease was taken: for `Call.strikes`."""
+        self.probe = probe
+        """It tries what is half-open (`breaker.py`)."""
+        self.trial = trial
+        """The account waits for a person, and this request finds out whether one has acted."""
         self._counts: dict[str, int] | None = counts
         counts[account.id] = counts.get(account.id, 0) + 1
+
+    @property
+    def strikes(self) -> int:
+        """How often in a row what it tries has failed: for `Call.strikes`."""
+        return 0 if self.probe is None else self.probe.strikes
 
     def release(self) -> None:
         counts = self._counts
@@ -69,6 +85,8 @@ class Lease:
             counts[id_] -= 1
         else:
             del counts[id_]
+        if self.probe is not None:
+            self.probe.over()
 
     def __enter__(self) -> Self:
         return self

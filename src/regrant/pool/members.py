@@ -5,7 +5,7 @@ The keeper decides (`accounts/keeper.py`), the pool obeys (`pool.py`); this is t
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Collection, Mapping
 
 from regrant.accounts.diagnosis import advise
 from regrant.accounts.entry import Entry
@@ -38,12 +38,15 @@ class Members:
         self._default_client_id = default_client_id
         self._known: dict[str, Candidate | Absence] = {}
 
-    def fill(self, entries: Iterable[Entry]) -> None:
+    def fill(self, entries: Collection[Entry]) -> None:
         """Swap the whole pool for these accounts."""
         self._grouping = self._make_grouping()
         self._known = {entry.account.id: self._place(entry.account) for entry in entries}
         absent = {key: place for key, place in self._known.items() if isinstance(place, Absence)}
-        self._pool.replace([place for place in self._known.values() if isinstance(place, Candidate)], absent)
+        patients = [self._candidate(entry.account) for entry in entries if _is_patient(absent, entry)]
+        self._pool.replace(
+            [place for place in self._known.values() if isinstance(place, Candidate)], absent, patients
+        )
 
     def account_changed(self, account_id: str, entry: Entry | None) -> None:
         if entry is None:
@@ -52,13 +55,14 @@ class Members:
             self._on_change()
             return
         place = self._place(entry.account)
-        if self._known.get(account_id) == place:
+        if self._known.get(account_id) == place and place is not Absence.ATTENTION:
             return
         self._known[account_id] = place
         if isinstance(place, Candidate):
             self._pool.admit(place)
         else:
-            self._pool.evict(account_id, place)
+            patient = self._candidate(entry.account) if place is Absence.ATTENTION else None
+            self._pool.evict(account_id, place, patient)
         self._on_change()
 
     def account_notice(self, account: Account, notice: Notify) -> None:
@@ -74,6 +78,9 @@ class Members:
             return Absence.PAUSED
         if not account.in_pool:
             return Absence.ATTENTION
+        return self._candidate(account)
+
+    def _candidate(self, account: Account) -> Candidate:
         place = self._grouping.place(account.id, account.email, account.label)
         return Candidate(
             id=account.id,
@@ -86,6 +93,10 @@ class Members:
             priority=place.priority,
             weight=place.weight,
         )
+
+
+def _is_patient(absent: Mapping[str, Absence], entry: Entry) -> bool:
+    return absent.get(entry.account.id) is Absence.ATTENTION
 
 
 def standing_of(entry: Entry, default_client_id: str, model: str = "") -> Standing:

@@ -12,9 +12,10 @@ from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
 from regrant.clock import Clock
+from regrant.pool.breaker import Trials
 from regrant.pool.census import Census, take_census
 from regrant.pool.choices import DEFAULT, Choice, Choices
-from regrant.pool.cooldown import Blocked, Cooldown, CooldownKey, Cooldowns
+from regrant.pool.cooldown import Blocked, Cooldown, CooldownKey, Cooldowns, Probe
 from regrant.pool.field import Fields
 from regrant.pool.lease import Absence, Lease, Unavailable, Wish
 from regrant.pool.selector import Allowed, Candidate, Part, Roster
@@ -23,7 +24,6 @@ from regrant.pool.strategies import STRATEGIES, Strategy
 from regrant.pool.waiting import WaitingRoom, Waits
 from regrant.upstream.faults import Fault, Scope
 
-MAX_STRIKES_KEPT = 10_000
 MAX_CENSUSES = 1_000
 
 
@@ -51,7 +51,9 @@ class Pool:
         *,
         max_waiting: int = 1000,
         on_cooldown: CooldownChanged = lambda _key, _cooldown: None,
+        trial_after_s: Callable[[], float] = lambda: 0.0,
     ) -> None:
+        """`trial_after_s` is how soon an account that needs a person is first tried again (`breaker.Trials`); 0: never."""
         self._clock = clock
         self._strategy = strategy
         self._choices = Choices()
@@ -66,7 +68,7 @@ class Pool:
         self._reserves = Cooldowns(self._cooldown_changed)
         self._fields = Fields(self._cooldowns, self._reserves, self._in_flight)
         self._none: dict[tuple[str, str], Census] = {}
-        self._strikes: dict[tuple[str, str], int] = {}
+        self._trials = Trials(trial_after_s)
         self._slow_start = SlowStart()
         self._room = WaitingRoom(clock, self.lease, max_waiting=max_waiting)
 
@@ -90,8 +92,17 @@ class Pool:
         self._slow_start.use(slow_start_s)
         self._changed()
 
-    def replace(self, candidates: Iterable[Candidate], absent: Mapping[str, Absence] | None = None) -> None:
-        """Swap the whole pool at once; `absent` gives the reasons of the known accounts that are out of it."""
+    def replace(
+        self,
+        candidates: Iterable[Candidate],
+        absent: Mapping[str, Absence] | None = None,
+        patients: Iterable[Candidate] = (),
+    ) -> None:
+        """Swap the whole pool at once; `absent` gives the reasons of the known accounts that are out of it.
+
+        `patients` are those that are out only because they need attention.
+        """
+        self._trials.keep(patients, self._clock.now())
         self._roster = Roster(candidates)
         self._fields.use(self._roster)
         self._absent = dict(absent or {})
@@ -101,6 +112,7 @@ class Pool:
     def admit(self, candidate: Candidate) -> None:
         """Let an account in, or swap it for its changed self. One that was out starts without the cool-downs that its repair ends."""
         was_out = self._drop_absence(candidate.id)
+        self._trials.leave(candidate.id)
         if self._roster and candidate.id not in self._roster.by_id:
             self._slow_start.begin(candidate.id, self._clock.now())
         self._roster = self._roster.with_one(candidate)
@@ -109,8 +121,15 @@ class Pool:
             self.pardon(candidate)
         self._changed()
 
-    def evict(self, id_: str, why: Absence) -> None:
-        """Take an account out, at once and for every later lease; leases in use go on."""
+    def evict(self, id_: str, why: Absence, patient: Candidate | None = None) -> None:
+        """Take an account out, at once and for every later lease; leases in use go on.
+
+        `patient`: it is out only because it needs attention, and is tried now and then.
+        """
+        if patient is None:
+            self._trials.leave(id_)
+        else:
+            self._trials.enter(patient, self._clock.now())
         self._drop_absence(id_)
         self._absent[id_] = why
         self._absences[why] += 1
@@ -119,6 +138,7 @@ class Pool:
     def forget(self, id_: str) -> None:
         """Take an account out that exists no more."""
         self._drop_absence(id_)
+        self._trials.leave(id_)
         self._leave(id_)
 
     def lease(self, wish: Wish) -> Lease | Unavailable:
@@ -130,13 +150,41 @@ class Pool:
             self._reserves.prune(now)
         choice = self._choices.find(wish.client, model) if self._choices else DEFAULT
         plan = self._plans.get(choice) or self._plan(choice)
+        if now >= self._trials.next_at and (trial := self._try_out(wish, plan, now)) is not None:
+            return trial
         account = None if self._cooldowns.holds_model(model) else self._choose(wish, plan, now)
         if account is None:
             return self._explain_none(wish, plan, now)
-        strikes = 0
-        if self._strikes:
-            strikes = max(self._strikes.get((account.project, model), 0), self._strikes.get(("", model), 0))
-        return Lease(account, model, strikes, self._in_flight)
+        probe = self._probe(account, model, now) if self._cooldowns.half_open else None
+        return Lease(account, model, self._in_flight, probe)
+
+    def _probe(self, account: Candidate, model: str, now: float) -> Probe | None:
+        return self._cooldowns.probe(project=account.project, account=account.id, model=model, now=now)
+
+    def _try_out(self, wish: Wish, plan: _Plan, now: float) -> Lease | None:
+        """A lease on an account that waits for a person and is due to be tried, if this request can try one."""
+
+        def may(candidate: Candidate) -> bool:
+            suits = candidate.id not in wish.exclude and (wish.suits is None or wish.suits(candidate))
+            grouped = not plan.limit or plan.limit in candidate.groups
+            held = blocked.of(candidate.project, candidate.id)
+            # Its project may be out until a person acts, too: that is what is tried.
+            return (
+                suits
+                and grouped
+                and wish.model not in candidate.protected
+                and (held is None or math.isinf(held.until))
+            )
+
+        def rests(id_: str) -> float:
+            held = self._cooldowns.get(CooldownKey(scope=Scope.ACCOUNT, account=id_))
+            return 0.0 if held is None else held.until
+
+        blocked = self._cooldowns.blocked(wish.model, now)
+        account = self._trials.take(now, may, rests)
+        if account is None:
+            return None
+        return Lease(account, wish.model, self._in_flight, self._probe(account, wish.model, now), trial=True)
 
     def _choose(self, wish: Wish, plan: _Plan, now: float) -> Candidate | None:
         allowed = _without(wish.exclude, wish.suits) if wish.exclude else wish.suits
@@ -188,7 +236,9 @@ class Pool:
 
     def renew(self, lease: Lease) -> Lease:
         """Another lease on the same account: for the one replay after its token was refused."""
-        return Lease(lease.account, lease.model, lease.strikes, self._in_flight)
+        account = lease.account
+        probe = self._probe(account, lease.model, self._clock.now()) if lease.probe is not None else None
+        return Lease(account, lease.model, self._in_flight, probe, trial=lease.trial)
 
     async def lease_or_wait(
         self, wish: Wish, *, deadline: float, max_wait_s: float, rescue_s: float = 0.0
@@ -224,25 +274,23 @@ class Pool:
         return sum(self._in_flight.values())
 
     def report(self, lease: Lease, fault: Fault) -> None:
-        """Apply what a failed attempt teaches: its cool-down, and a strike if the same thing just happens again."""
+        """Apply what a failed attempt teaches: its cool-down, longer if the same thing just happens again."""
+        if lease.trial and fault.attention is not None:
+            self._trials.failed(lease.account.id, self._clock.now())
         if fault.hold is None:
             return
-        account = lease.account
-        key = CooldownKey.of(fault.hold.scope, project=account.project, model=lease.model, account=account.id)
-        if key.model:
-            # Counted from the lease: many requests refused at the same time are one strike.
-            if len(self._strikes) >= MAX_STRIKES_KEPT:
-                self._strikes.clear()
-            slot = (key.project, key.model)
-            self._strikes[slot] = max(self._strikes.get(slot, 0), lease.strikes + 1)
-        if self._cooldowns.set(key, fault.hold.until, fault.kind):
-            self._on_cooldown(key, Cooldown(fault.hold.until, fault.kind))
+        account, hold = lease.account, fault.hold
+        key = CooldownKey.of(hold.scope, project=account.project, model=lease.model, account=account.id)
+        # Counted from the lease: many requests refused at the same time are one strike.
+        strikes = lease.strikes + 1 if hold.guessed else 0
+        if self._cooldowns.set(key, hold.until, fault.kind, strikes):
+            self._on_cooldown(key, self._cooldowns.get(key))
 
     def succeeded(self, lease: Lease) -> None:
-        """Forget the strikes of what has just worked."""
-        if self._strikes:
-            self._strikes.pop((lease.account.project, lease.model), None)
-            self._strikes.pop(("", lease.model), None)
+        """What the request tried works again, for everybody."""
+        if lease.probe is not None:
+            for key in lease.probe.keys:
+                self.clear(key)
 
     def pardon(self, account: Candidate) -> None:
         """End the account's own cool-down, and its project's if that waits for a person: a person has acted."""
@@ -261,7 +309,7 @@ class Pool:
     def observe(self, key: CooldownKey, cooldown: Cooldown | None) -> None:
         """Take over what another process set or (None) cleared."""
         if cooldown is not None:
-            self._cooldowns.set(key, cooldown.until, cooldown.why)
+            self._cooldowns.set(key, cooldown.until, cooldown.why, cooldown.strikes)
         elif self._cooldowns.clear(key):
             self._changed()
 

@@ -28,12 +28,13 @@ class SharedCooldowns:
         if cooldown is None:
             self._state.delete(KIND, key.encode())
         else:
-            self._state.put(KIND, key.encode(), cooldown.why, cooldown.until)
+            value = [cooldown.why, cooldown.strikes] if cooldown.strikes else cooldown.why
+            self._state.put(KIND, key.encode(), value, cooldown.until)
 
     async def take_in(self, pool: Pool) -> None:
         """Take in what is known now."""
-        for key, (why, until) in (await asyncio.to_thread(self._state.load, KIND)).items():
-            _take(pool, key, why, until)
+        for key, (value, until) in (await asyncio.to_thread(self._state.load, KIND)).items():
+            _take(pool, key, value, until)
 
     async def follow(self, pool: Pool) -> None:
         """Take in what is known and what other processes change, until cancelled."""
@@ -47,9 +48,11 @@ class SharedCooldowns:
             await asyncio.sleep(FOLLOW_S)
 
 
-def _take(pool: Pool, key: str, why: Any, until: float) -> None:
+def _take(pool: Pool, key: str, value: Any, until: float) -> None:
+    """`value` is the kind of fault, with the failures in a row beside it where the end is a guess; None: it is over."""
     try:
-        cooldown = None if why is None else Cooldown(until, FaultKind(why))
+        why, strikes = msgspec.convert(value, tuple[str, int]) if isinstance(value, list) else (value, 0)
+        cooldown = None if why is None else Cooldown(until, FaultKind(why), strikes)
         pool.observe(CooldownKey.decode(key), cooldown)
     except (msgspec.MsgspecError, ValueError):
         return  # written by a version that knows more; it keeps its own pool right

@@ -94,6 +94,7 @@ class Pool:
     idle_s: float
     connect_s: float
     max_wait_s: float
+    attention_retry_s: float
     rescue_s: float
     slow_start_s: float
     groups: tuple[PoolGroup, ...]
@@ -117,6 +118,7 @@ class Quota:
     reserve: float
     timezone: str
     limits: tuple[QuotaLimit, ...]
+    read_cloud: bool
 
 
 @dataclass(frozen=True, slots=True)

@@ -288,6 +288,13 @@ SETTINGS: tuple[Setting, ...] = (
         "pool.max_wait_s", Number(0, 3600), 5, "Most seconds that a request waits for a cooling account."
     ),
     Setting(
+        "pool.attention_retry_s",
+        Number(0, 86_400),
+        300,
+        "Seconds after which one real request tries an account that needs attention, in case a person has acted, and up to twelve "
+        "times as many each further time; with 0 only `regrant accounts verify` brings it back.",
+    ),
+    Setting(
         "pool.rescue_s",
         Number(0, 3600),
         0,
@@ -313,7 +320,12 @@ SETTINGS: tuple[Setting, ...] = (
         "Which group or single account serves the requests of a client key (by name) or a model (* is a wildcard), and how it is "
         "chosen, one [[pool.choices]] table each; the most specific one wins, and others serve only with fallback = true.",
     ),
-    Setting("quota.protection", Flag(), False, "Whether a part of every daily quota is held back."),
+    Setting(
+        "quota.protection",
+        Flag(),
+        False,
+        "Whether a part of every quota whose limit is known is held back, per minute and per day; see docs/quota.md.",
+    ),
     Setting(
         "quota.reserve",
         Number(0, 0.99),
@@ -330,7 +342,13 @@ SETTINGS: tuple[Setting, ...] = (
         "quota.limits",
         ListOf(QUOTA_LIMIT),
         [],
-        "Limits that you know and Google does not tell, one [[quota.limits]] table each; 0 means not known.",
+        "Limits that you know and Google does not tell, one [[quota.limits]] table each; 0 means not known, the model * means every model.",
+    ),
+    Setting(
+        "quota.read_cloud",
+        Flag(),
+        False,
+        "Whether limits and use are also read from Google's Cloud Quotas and Cloud Monitoring, where accounts may do that.",
     ),
     Setting(
         "models.aliases",

@@ -26,10 +26,9 @@ from regrant.upstream.faults import Attention, Call, Fault, FaultKind, Hold, Sco
 from regrant.upstream.refusals import ACCOUNT_STATE, Refusal, find_refusal
 from regrant.upstream.waits import backoff
 
-REFUSED_S, REFUSED_CAP_S = (
-    300.0,
-    3_600.0,
-)  # an account or place that is refused: looked at again, ever more rarely
+REFUSED_GROWTH = (
+    12.0  # what is refused is looked at ever more rarely: after 5 minutes at first, an hour at last
+)
 LACKING_S = 3_600.0  # a project that lacks the model: looked at every hour, in case someone enabled it
 
 _LOCATION = re.compile(r"location is not supported|not available in your country", re.IGNORECASE)
@@ -189,7 +188,7 @@ def _classify_400(error: ErrorBody, call: Call) -> Fault:
             whose=Whose.PROJECT,
             status=400,
             message=error.message,
-            hold=_guess(Scope.PROJECT_MODEL, REFUSED_S, call),
+            hold=_guess(Scope.PROJECT_MODEL, call.refused_s, call),
             advice="Google does not serve this project from where the gateway runs; enable billing, or use Vertex.",
             url="https://ai.google.dev/gemini-api/docs/available-regions",
         )
@@ -214,7 +213,7 @@ def _classify_401(error: ErrorBody, call: Call) -> Fault:
         whose=Whose.ACCOUNT,
         status=401,
         message=error.message or phrase(401),
-        hold=_guess(Scope.ACCOUNT, REFUSED_S, call),
+        hold=_guess(Scope.ACCOUNT, call.refused_s, call),
         attention=Attention(code=ACCOUNT_STATE.code, message=advice, url=ACCOUNT_STATE.url)
         if restricted and call.attend
         else None,
@@ -250,7 +249,7 @@ def _refused(refusal: Refusal, error: ErrorBody, call: Call) -> Fault:
     if not call.attend:
         hold = _guess(Scope.PROJECT_MODEL, LACKING_S, call)
     else:
-        hold = _guess(Scope.ACCOUNT, REFUSED_S, call)
+        hold = _guess(Scope.ACCOUNT, call.refused_s, call)
     return Fault(
         kind=FaultKind.PERMISSION,
         whose=Whose.PROJECT if refusal.project_wide else Whose.ACCOUNT,
@@ -266,4 +265,5 @@ def _refused(refusal: Refusal, error: ErrorBody, call: Call) -> Fault:
 
 
 def _guess(scope: Scope, first_s: float, call: Call) -> Hold:
-    return Hold(scope, call.now + backoff(first_s, REFUSED_CAP_S, call.strikes, call.jitter), guessed=True)
+    cap_s = max(first_s, call.refused_s * REFUSED_GROWTH)
+    return Hold(scope, call.now + backoff(first_s, cap_s, call.strikes, call.jitter), guessed=True)

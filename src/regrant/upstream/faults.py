@@ -17,6 +17,10 @@ UNTIL_A_PERSON_ACTS = math.inf
 """The end of a cool-down that only a person's act ends. JSON shows it as null."""
 
 
+REFUSED_S = 300.0
+"""How soon an account or place that is refused is looked at again, unless the settings say otherwise."""
+
+
 class FaultKind(StrEnum):
     """Stable names: the traffic log, metrics and `x-regrant` diagnostics carry them."""
 
@@ -154,8 +158,8 @@ class Call:
 
     `strikes` is how many times in a row this scope failed without a known end. `attend` is False when the call went
     another way than the account's own upstream (Claude through Vertex on a Gemini account): then a refusal holds back only
-    that model, because the account itself is fine. `replayed` says that a fresh token was refused as well. `jitter` is a
-    random number from 0 to 1.
+    that model, because the account itself is fine. `replayed` says that a fresh token was refused as well. `refused_s` is how soon what is refused
+    is looked at again. `jitter` is a random number from 0 to 1.
     """
 
     model: str
@@ -166,6 +170,7 @@ class Call:
     vertex: bool = False
     attend: bool = True
     replayed: bool = False
+    refused_s: float = REFUSED_S
     jitter: float = 0.5
 
 
