@@ -6,11 +6,15 @@ Asks for leases on their behalf whenever something may have come free; which acc
 from __future__ import annotations
 
 import asyncio
+import math
+from collections import Counter
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from regrant.clock import Clock
+from regrant.pool.appeal import Appeal
 from regrant.pool.lease import Absence, Lease, Unavailable, Wish
+from regrant.pool.pacing import PACE_S, Pacing
 
 LONGEST_NAP_S = 1.0  # a clock that was set, or a machine that slept, is noticed within this time
 SHORTEST_NAP_S = 0.001
@@ -26,6 +30,10 @@ class _Waiter:
     """Monotonic seconds up to which it waits for an account to be admitted."""
     needs_rescue: bool = False
     """No account has been left in the pool since."""
+
+    @property
+    def is_plain(self) -> bool:
+        return not self.wish.exclude and self.wish.suits is None
 
     def nap_s(self, outcome: Unavailable, now: float) -> float | None:
         """How long until it is worth asking again; None if waiting has become hopeless."""
@@ -61,24 +69,27 @@ class WaitingRoom:
         self._lease = lease
         self._max_waiting = max_waiting
         self._waiters: dict[_Waiter, None] = {}
+        self._models: Counter[str] = Counter()
+        self._in_need = 0
+        self._pacing = Pacing()
         self._alarm: asyncio.TimerHandle | None = None
         self.waits = Waits()
+        self.appeal = Appeal()
 
     def __len__(self) -> int:
         return len(self._waiters)
 
     def expects(self, model: str) -> bool:
         """Whether somebody waits for this model already, so that a newcomer has to stand behind."""
-        return any(waiter.wish.model == model for waiter in self._waiters)
+        return model in self._models
 
     async def wait(
         self, wish: Wish, *, deadline: float, max_wait_s: float, rescue_s: float
     ) -> Lease | Unavailable:
         """Stand in the queue until there is a lease, or no hope of one in time. A cancelled waiter leaves no trace."""
         if len(self._waiters) >= self._max_waiting:
-            found = self._lease(wish)
-            self.waits.turned_away += isinstance(found, Unavailable)
-            return found
+            self.waits.turned_away += 1
+            return self._lease(wish)
         now = self._clock.monotonic()
         waiter = _Waiter(
             wish=wish,
@@ -87,6 +98,7 @@ class WaitingRoom:
             rescue_until=min(deadline, now + rescue_s),
         )
         self._waiters[waiter] = None
+        self._models[wish.model] += 1
         self.serve()
         if waiter.answer.done():
             return waiter.answer.result()
@@ -117,20 +129,67 @@ class WaitingRoom:
         if not self._waiters:
             return
         now = self._clock.monotonic()
-        naps: list[float] = []
+        spent = self._pacing.spent(now)
+        # Those who want the same thing get the same answer: after the first in vain, nobody asks the pool again.
+        in_vain: dict[tuple[str, str], Unavailable | None] = {}
+        nap_s = math.inf
         for waiter in list(self._waiters):
-            outcome = self._lease(waiter.wish)
-            nap_s = None if isinstance(outcome, Lease) else waiter.nap_s(outcome, now)
-            if isinstance(outcome, Unavailable) and nap_s is not None:
-                waiter.needs_rescue = outcome.free_in_s is None
-                naps.append(nap_s)
-                continue
-            del self._waiters[waiter]
-            waiter.answer.set_result(outcome)
-        self._set_alarm(min(naps, default=None))
+            name = (waiter.wish.model, waiter.wish.client)
+            if waiter.is_plain and name in in_vain:
+                outcome: Lease | Unavailable | None = in_vain[name]
+            else:
+                outcome = self._ask(waiter.wish, spent)
+            if isinstance(outcome, Lease):
+                self._pacing_took(outcome, spent, now)
+            elif waiter.is_plain:
+                in_vain[name] = outcome
+            nap_s = min(nap_s, self._answer(waiter, outcome, now))
+        self._set_alarm(None if math.isinf(nap_s) else nap_s)
+        self.appeal.note(self._in_need)
+
+    def _ask(self, wish: Wish, spent: set[str]) -> Lease | Unavailable | None:
+        """A lease, or why there is none; None if only accounts are free whose next batch is due in a moment."""
+        if not spent:
+            return self._lease(wish)
+        outcome = self._lease(replace(wish, exclude={*wish.exclude, *spent}))
+        if isinstance(outcome, Unavailable):
+            return None if outcome.reasons.get(Absence.TRIED) else self._lease(wish)
+        return outcome
+
+    def _pacing_took(self, lease: Lease, spent: set[str], now: float) -> None:
+        if self._pacing.took(lease.account.id, now):
+            spent.add(lease.account.id)
+
+    def _answer(self, waiter: _Waiter, outcome: Lease | Unavailable | None, now: float) -> float:
+        """Send the waiter off with its outcome (infinity), or let it wait on: how long until the next look."""
+        if outcome is None:
+            if now + PACE_S <= max(waiter.patience_until, waiter.rescue_until):
+                return PACE_S
+            outcome = self._lease(waiter.wish)  # it cannot wait for its turn: the pace refuses nobody
+        if isinstance(outcome, Unavailable):
+            nap_s = waiter.nap_s(outcome, now)
+            if nap_s is not None:
+                needs_rescue = outcome.free_in_s is None
+                self._in_need += needs_rescue - waiter.needs_rescue
+                waiter.needs_rescue = needs_rescue
+                return nap_s
+        self._remove(waiter)
+        waiter.answer.set_result(outcome)
+        return math.inf
+
+    def _remove(self, waiter: _Waiter) -> None:
+        if waiter not in self._waiters:
+            return
+        del self._waiters[waiter]
+        self._in_need -= waiter.needs_rescue
+        model = waiter.wish.model
+        self._models[model] -= 1
+        if not self._models[model]:
+            del self._models[model]
 
     def _leave(self, waiter: _Waiter) -> None:
-        self._waiters.pop(waiter, None)
+        self._remove(waiter)
+        self.appeal.note(self._in_need)
         if not self._waiters:
             self._set_alarm(None)
 
