@@ -73,9 +73,9 @@ class ChatService:
     def _ask(self, inbound: Inbound, request: Request, model: str, passport: Passport) -> Ask:
         key = derive_key(
             client=inbound.client_id,
-            headers=inbound.text_headers,
+            headers=inbound.headers,
             user_id=request.conversation,
-            opening=_opening_of(request),
+            opening=lambda: _opening_of(request),
         )
         prefix = inbound.exchange.id.removeprefix("req_")
         reading: type[Stream | Whole] = Stream if request.stream else Whole

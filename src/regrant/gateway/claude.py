@@ -162,7 +162,7 @@ class ClaudeRelay:
             headers=() if question.counting else _betas(inbound, known.betas),
         )
         key = derive_key(
-            client=inbound.client_id, headers=inbound.text_headers, user_id=question.conversation
+            client=inbound.client_id, headers=inbound.headers, user_id=question.conversation
         )
         stream = question.stream
         return self._calls.ask_claude(

@@ -56,9 +56,9 @@ class GeminiRelay:
         )
         key = derive_key(
             client=inbound.client_id,
-            headers=inbound.text_headers,
+            headers=inbound.headers,
             prompt_cache_key=opening.cached_content,
-            opening=opening.texts,
+            opening=lambda: opening.texts,
         )
         generates = "enerateContent" in route.method
         ask = self._calls.ask_model(call, lambda: Relay(form, generates=generates), key=key)

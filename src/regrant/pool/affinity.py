@@ -5,53 +5,63 @@ A key is a hint for cache hits and even load, never an authority: a wrong one co
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from hashlib import blake2b
 
 SESSION_HEADERS = (
-    "x-session-id",
-    "x-session-affinity",
-    "x-claude-code-session-id",
-    "session-id",
-    "session_id",
-    "thread-id",
-    "x-conversation-id",
+    b"x-session-id",
+    b"x-session-affinity",
+    b"x-claude-code-session-id",
+    b"thread-id",
+    b"session-id",
+    b"session_id",
+    b"x-conversation-id",
 )
-"""Lower-case names, the first present wins. Source: docs/sources.md, section 6."""
+"""Lower-case names, the first present wins: a thread before the session that it is part of. Source: docs/sources.md, section 6."""
 
-OPENING_CHARS = 4096  # of each opening text: enough to tell conversations apart, cheap to hash
+AGENT_HEADER = b"x-claude-code-agent-id"
+"""Subagents share their session's id and nothing else: each is a conversation with a prompt cache of its own."""
+
+GIST_CHARS = 256  # of the beginning and of the end of each opening text: they tell conversations apart, the middle costs
+MAX_TEXTS = 16
 
 
 def derive_key(
     *,
     client: str,
-    headers: Mapping[str, str],
+    headers: Mapping[bytes, bytes],
     prompt_cache_key: str = "",
     user_id: str = "",
-    opening: Sequence[str] = (),
+    opening: Callable[[], Sequence[str]] = tuple,
 ) -> int | None:
     """A 64-bit number that stays the same through a conversation, or None if nothing tells one from another.
 
     In order of trust: a session header (names in lower case), `prompt_cache_key`, `metadata.user_id`, else the opening texts
-    (system prompt and first user message), which do not change as the conversation grows. `client` is the id of the API key: two
-    keys never share a conversation.
+    (system prompt and first user message; asked for only then), which do not change as the conversation grows. `client` is the
+    id of the API key: two keys never share a conversation.
     """
     for name in SESSION_HEADERS:
         if value := headers.get(name):
-            return _digest(client, "session", value)
+            agent = headers.get(AGENT_HEADER, b"")
+            return _digest("session", client, value.decode("latin-1"), agent.decode("latin-1"))
     if prompt_cache_key:
-        return _digest(client, "cache", prompt_cache_key)
+        return _digest("cache", client, prompt_cache_key)
     if user_id:
-        return _digest(client, "user", user_id)
-    if not any(opening):
-        return None
-    return _digest(client, "opening", *(text[:OPENING_CHARS] for text in opening))
+        return _digest("user", client, user_id)
+    texts = [_gist(text) for text in _few(opening())]
+    return _digest("opening", client, *texts) if any(texts) else None
+
+
+def _few(texts: Sequence[str]) -> Sequence[str]:
+    half = MAX_TEXTS // 2
+    return texts if len(texts) <= MAX_TEXTS else [*texts[:half], *texts[-half:]]
+
+
+def _gist(text: str) -> str:
+    return text if len(text) <= 2 * GIST_CHARS else f"{len(text)} {text[:GIST_CHARS]}{text[-GIST_CHARS:]}"
 
 
 def _digest(*parts: str) -> int:
-    hashed = blake2b(digest_size=8)
-    for part in parts:
-        raw = part.encode("utf-8", "surrogatepass")
-        hashed.update(len(raw).to_bytes(8))
-        hashed.update(raw)
+    joined = "".join([f"{len(part)}:{part}" for part in parts])
+    hashed = blake2b(joined.encode("utf-8", "surrogatepass"), digest_size=8)
     return int.from_bytes(hashed.digest())
