@@ -14,10 +14,12 @@ import threading
 import time
 from collections.abc import Callable, Sequence
 from contextlib import AbstractContextManager
+from pathlib import Path
 from types import FrameType
 
 from regrant import logs
 from regrant.app import LiveSettings
+from regrant.traffic.ledger import begin_run, end_run, put_away
 
 RESTART_PAUSE_S = 1.0
 END_S = 45.0
@@ -26,8 +28,13 @@ log = logs.get("serve")
 
 
 class Workers:
-    def __init__(self, arguments: Sequence[str], listener: socket.socket, count: int) -> None:
-        self._command = [sys.executable, "-m", "regrant", *arguments, "--listen-fd", str(listener.fileno())]
+    def __init__(
+        self, arguments: Sequence[str], listener: socket.socket, count: int, *, ledger: Path
+    ) -> None:
+        """`ledger` is the folder in which the workers of this run share their metrics."""
+        told = ["--listen-fd", str(listener.fileno()), "--ledger", str(ledger)]
+        self._command = [sys.executable, "-m", "regrant", *arguments, *told]
+        self._ledger = ledger
         self._fd = listener.fileno()
         self._processes: list[subprocess.Popen[bytes]] = []
         self._count = count
@@ -47,6 +54,7 @@ class Workers:
                     log.error(
                         "worker_died", f"a worker ended with code {process.returncode}; starting another"
                     )
+                    put_away(self._ledger, process.pid)
                     self._processes[position] = self._spawn()
                     self._is_ready(self._processes[position])
 
@@ -85,7 +93,8 @@ def supervise(
             file=sys.stderr,
         )
         return 2
-    workers = Workers(arguments, listener, settings().server.workers)
+    shared = begin_run(settings.data_dir)
+    workers = Workers(arguments, listener, settings().server.workers, ledger=shared)
 
     def stop(_number: int, _frame: FrameType | None) -> None:
         workers.stopping.set()
@@ -99,4 +108,5 @@ def supervise(
             workers.watch()
     finally:
         workers.end()
+        end_run(shared)
     return 0
