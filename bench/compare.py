@@ -14,6 +14,7 @@ import argparse
 import json
 import os
 import platform
+import subprocess
 import sys
 import tempfile
 import time
@@ -26,7 +27,7 @@ sys.path.insert(0, str(Path(__file__).parent.parent))
 from bench import costs, deaths, selection, speed, starting
 from bench.costs import Bench, Scale
 from bench.goals import Result, table
-from bench.stage import LITELLM, ROOT, NotRun
+from bench.stage import LITELLM, ROOT, DidNotStart, NotRun
 from bench.work import Wrong
 
 Row = Callable[[Bench], list[Result]]
@@ -69,20 +70,25 @@ def parse() -> argparse.Namespace:
     return parser.parse_args()
 
 
-def measure(names: list[str], scale: Scale, *, without_litellm: str = "") -> list[Result]:
-    """The results of these rows. Raises Wrong, naming the row, when an answer was not what it must be."""
+def measure(names: list[str], scale: Scale, *, without_litellm: str = "") -> tuple[list[Result], list[str]]:
+    """The results of these rows, and what failed: a row ends at its first wrong answer, the others go on."""
     results: list[Result] = []
+    failures: list[str] = []
     for name in names:
         print(f"-- {name}", file=sys.stderr, flush=True)
         with tempfile.TemporaryDirectory(prefix="regrant-bench-") as folder:
             Path(folder).chmod(0o755)  # nginx's worker process has another user
             try:
                 results += ROWS[name](Bench(Path(folder), scale, without_litellm))
-            except* Wrong as wrong:
-                raise SystemExit(f"{name}: wrong answer: {wrong.exceptions[0]}") from wrong
-            except* NotRun as reason:
-                print(f"   not run: {reason.exceptions[0]}", file=sys.stderr)
-    return results
+            except* (Wrong, NotRun, DidNotStart, OSError, subprocess.SubprocessError) as errors:
+                failures.append(f"{name}: {_innermost(errors)!r}")
+    return results, failures
+
+
+def _innermost(error: BaseException) -> BaseException:
+    while isinstance(error, BaseExceptionGroup):
+        error = error.exceptions[0]
+    return error
 
 
 def machine() -> dict[str, Any]:
@@ -119,20 +125,23 @@ def main() -> int:
         without = "litellm was left out"
     elif not LITELLM.exists():
         without = "litellm is not installed (scripts/install_litellm)"
-    results = measure(names, scale, without_litellm=without)
+    results, failures = measure(names, scale, without_litellm=without)
     print(table(results))
+    for failure in failures:
+        print(f"FAILED    {failure}")
     report = {
         "at": int(started),
         "seconds": round(time.time() - started),
         "quick": options.quick,
         "machine": about,
+        "failures": failures,
         "results": [result.as_json() for result in results],
     }
     stamp = time.strftime("%Y%m%d-%H%M%S", time.gmtime(started))
     out = options.json or ROOT / "bench" / "results" / f"{stamp}.json"
     out.parent.mkdir(parents=True, exist_ok=True)
     out.write_text(json.dumps(report, indent=2) + "\n")
-    return 0
+    return 1 if failures else 0
 
 
 if __name__ == "__main__":

@@ -9,6 +9,7 @@ import contextlib
 import http.client
 import json
 import os
+import sys
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
@@ -19,6 +20,8 @@ from tests.sandbox_client import CLIENT_ID, CLIENT_SECRET, MintedGrant, SandboxP
 
 MODEL = "gemini-3.5-flash-lite"
 LOCATION = "us-central1"
+# As in its documentation of reliability: the recommended strategy, retries, and cool-downs.
+ROUTER = {"routing_strategy": "simple-shuffle", "num_retries": 3, "allowed_fails": 3, "cooldown_time": 30}
 PATHS = {"AUTHORIZE": "/o/oauth2/v2/auth", "TOKEN": "/token", "REVOKE": "/revoke", "USERINFO": "/v1/userinfo"}
 
 
@@ -36,7 +39,7 @@ def name_of(grant: MintedGrant) -> str:
 def regrant(folder: Path, google: SandboxProcess, grants: Sequence[MintedGrant]) -> Iterator[Contestant]:
     """The shipped command with default settings and an account per grant, on Vertex; no access token is known yet."""
     data = folder / "data"
-    (data / "accounts").mkdir(parents=True, mode=0o700)
+    (data / "accounts").mkdir(parents=True, mode=0o700, exist_ok=True)
     data.chmod(0o700)
     for grant in grants:
         write_account(data, grant)
@@ -52,6 +55,55 @@ def regrant(folder: Path, google: SandboxProcess, grants: Sequence[MintedGrant])
     }
     with stage.serve(data, {**kept, **endpoints, **settings}) as gateway:
         yield gateway
+
+
+@contextlib.contextmanager
+def litellm(folder: Path, google: SandboxProcess, grants: Sequence[MintedGrant]) -> Iterator[Contestant]:
+    """litellm with a deployment per grant under one model name, set up for reliability as its documentation shows.
+
+    It reads `authorized_user` credentials, and google-auth takes them to the token endpoint that it has built in, so those calls go
+    through `tunnel.py`. Raises stage.NotRun when it is not installed.
+    """
+    folder.mkdir(parents=True, exist_ok=True)
+    ca, cert, key = stage.certificates(folder, "oauth2.googleapis.com")
+    for grant in grants:
+        write_credentials(folder, grant)
+    deployments = [
+        {
+            "model_name": MODEL,
+            "litellm_params": {
+                "model": f"vertex_ai/{MODEL}",
+                "api_base": google.url,
+                "vertex_project": f"{name_of(grant)}-project",
+                "vertex_location": LOCATION,
+                "vertex_credentials": str(folder / f"{name_of(grant)}.json"),
+            },
+            "model_info": {"id": name_of(grant)},
+        }
+        for grant in grants
+    ]
+    config = {"model_list": deployments, "router_settings": ROUTER}
+    tunnel = [sys.executable, str(stage.ROOT / "bench" / "tunnel.py"), "--to", google.url.rpartition(":")[2]]
+    with stage.process([*tunnel, "--cert", str(cert), "--key", str(key)], ready=b"ready") as (_, line):
+        environment = {
+            "HTTPS_PROXY": f"http://127.0.0.1:{line.split()[1]}",
+            "NO_PROXY": "127.0.0.1,localhost",
+            "REQUESTS_CA_BUNDLE": str(ca),
+        }
+        with stage.litellm(folder, config, env=environment) as gateway:
+            yield gateway
+
+
+def write_credentials(folder: Path, grant: MintedGrant) -> None:
+    """The credentials file of a grant, as `gcloud auth application-default login` writes it; over an existing one it is a new sign-in."""
+    document = {
+        "type": "authorized_user",
+        "client_id": grant.client_id,
+        "client_secret": grant.client_secret,
+        "refresh_token": grant.refresh_token,
+        "quota_project_id": f"{name_of(grant)}-project",
+    }
+    _replace(folder / f"{name_of(grant)}.json", document)
 
 
 def write_account(data: Path, grant: MintedGrant) -> None:
@@ -78,16 +130,15 @@ def _replace(path: Path, document: dict[str, Any]) -> None:
 
 
 def chat(gateway: Contestant, *, timeout_s: float = 120.0) -> int:
-    """The status of one chat completion on a connection of its own; 200 only with the text of the sandbox in it."""
-    body = {"model": MODEL, "messages": [{"role": "user", "content": "hi"}]}
-    headers = dict(line.split(": ", 1) for line in gateway.headers)
+    """The status of one chat completion on a connection of its own: 200 only with the sandbox's text in it, 0 when there was no answer."""
+    body = json.dumps({"model": MODEL, "messages": [{"role": "user", "content": "hi"}]})
+    headers = dict(line.split(": ", 1) for line in gateway.headers) | {"content-type": "application/json"}
     connection = http.client.HTTPConnection("127.0.0.1", gateway.port, timeout=timeout_s)
     with contextlib.closing(connection):
-        connection.request(
-            "POST", "/v1/chat/completions", json.dumps(body), headers | {"content-type": "application/json"}
-        )
-        answer = connection.getresponse()
-        text = answer.read()
-        if answer.status == 200 and b"Hello from" not in text:
+        try:
+            connection.request("POST", "/v1/chat/completions", body, headers)
+            answer = connection.getresponse()
+            text = answer.read()
+        except (OSError, http.client.HTTPException):
             return 0
-        return answer.status
+        return 0 if answer.status == 200 and b"Hello from" not in text else answer.status

@@ -62,6 +62,10 @@ NGINX_PROXY = """
 """
 
 
+class DidNotStart(Exception):
+    """A contestant gave no sign of life in time."""
+
+
 class NotRun(Exception):
     """A row cannot be measured here; the message says why."""
 
@@ -142,7 +146,7 @@ def _first_line(
     line = child.stdout.readline() if readable else b""
     if ready not in line:
         last = log.read_text().splitlines()[-1:] if log and log.exists() else []
-        raise SystemExit(" ".join([f"did not start: {shown(command)}", *last]))
+        raise DidNotStart(" ".join([f"did not start: {shown(command)}", *last]))
     return line.decode()
 
 
@@ -159,14 +163,14 @@ def free_port() -> int:
 
 
 def wait_for(url: str, *, deadline_s: float = START_S, every_s: float = 0.02) -> None:
-    """Return when `url` answers 200. Raises SystemExit after `deadline_s`."""
+    """Return when `url` answers 200. Raises DidNotStart after `deadline_s`."""
     end = time.monotonic() + deadline_s
     while time.monotonic() < end:
         with contextlib.suppress(OSError), urllib.request.urlopen(url, timeout=5) as answer:
             if answer.status == 200:
                 return
         time.sleep(every_s)
-    raise SystemExit(f"no answer from {url}")
+    raise DidNotStart(f"no answer from {url}")
 
 
 def tree(pid: int) -> list[int]:
@@ -266,7 +270,7 @@ def wait_until_open(port: int) -> None:
         with contextlib.suppress(OSError), socket.create_connection(("127.0.0.1", port), 1):
             return
         time.sleep(0.01)
-    raise SystemExit(f"nobody listens on port {port}")
+    raise DidNotStart(f"nobody listens on port {port}")
 
 
 @contextlib.contextmanager
