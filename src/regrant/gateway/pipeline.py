@@ -135,7 +135,8 @@ class Pipeline:
     async def open(self, ask: Ask, exchange: Exchange) -> Answer | Refusal:
         """Find an account that answers. The caller is cancelled when its client leaves; nothing is left behind then."""
         limits = self._limits()
-        journey = _Journey(ask, exchange, self._clock.monotonic() + limits.deadline_s)
+        patience_s = limits.deadline_s if exchange.patience_s is None else exchange.patience_s
+        journey = _Journey(ask, exchange, self._clock.monotonic() + min(limits.deadline_s, patience_s))
         while True:
             lease = await self._lease(journey, limits)
             if isinstance(lease, Unavailable):
@@ -153,8 +154,9 @@ class Pipeline:
         wish = Wish(
             journey.ask.model, journey.ask.key, journey.tried, journey.ask.suits, journey.exchange.key
         )
-        # Where only some accounts suit, somebody else stands by: nobody waits for a person then.
-        rescue_s = limits.rescue_s if journey.ask.suits is None else 0.0
+        # Where only some accounts suit, somebody else stands by; a client that is gone before a person can act is told at once.
+        patient = journey.exchange.patience_s is None or journey.exchange.patience_s > limits.rescue_s
+        rescue_s = limits.rescue_s if journey.ask.suits is None and patient else 0.0
         return await self._pool.lease_or_wait(
             wish, deadline=journey.deadline, max_wait_s=limits.max_wait_s, rescue_s=rescue_s
         )

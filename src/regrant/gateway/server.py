@@ -25,6 +25,7 @@ from regrant.gateway.inbound import Inbound
 from regrant.gateway.keys import KeyRing, effective_mode
 from regrant.gateway.offer import Offer
 from regrant.gateway.overhearing import overheard
+from regrant.gateway.patience import read_patience
 from regrant.gateway.routes import Action, Speech, find_route
 from regrant.messages.catalogue import ModelInfo
 from regrant.messages.problem import Problem, ProblemKind, describe_refusal
@@ -118,6 +119,7 @@ class Gateway:
             at=time.time(),
             dialect=route.speech,
             started=time.perf_counter(),
+            patience_s=read_patience(headers),
             model=route.model,
         )
         settings = self._settings()

@@ -61,6 +61,8 @@ class Exchange:
     dialect: str
     started: float = 0.0
     """When it began, on the clock of `time.perf_counter`."""
+    patience_s: float | None = None
+    """How long the client says that it waits for the beginning of its answer; None: it does not say."""
     model: str = ""
     served_model: str = ""
     status: int = 0
