@@ -132,6 +132,13 @@ class Trials:
         self._look_ahead()
         return chosen
 
+    def hasten(self, id_: str, now: float) -> None:
+        """A person has ended its cool-down: the next request may try it."""
+        patient = self._patients.get(id_)
+        if patient is not None:
+            patient.next_at = now
+            self._look_ahead()
+
     def failed(self, id_: str, now: float) -> None:
         """It was tried, and a person is needed still."""
         patient = self._patients.get(id_)

@@ -304,14 +304,29 @@ class Pool:
         """End a cool-down early, here and in the other processes."""
         if self._cooldowns.clear(key):
             self._on_cooldown(key, None)
-            self._changed()
+            self._cleared(key)
+
+    def clear_all(self, *, account: str = "", project: str = "", model: str = "") -> int:
+        """End, on a person's word, every cool-down of this account, project or model; of all, if none is named. How many ended."""
+        anything = not (account or project or model)
+        keys = [
+            key
+            for key, _ in self.cooldowns()
+            if anything
+            or (account and key.account == account)
+            or (project and key.project == project)
+            or (model and key.model == model)
+        ]
+        for key in keys:
+            self.clear(key)
+        return len(keys)
 
     def observe(self, key: CooldownKey, cooldown: Cooldown | None) -> None:
         """Take over what another process set or (None) cleared."""
         if cooldown is not None:
             self._cooldowns.set(key, cooldown.until, cooldown.why, cooldown.strikes)
         elif self._cooldowns.clear(key):
-            self._changed()
+            self._cleared(key)
 
     def blocked(self, model: str) -> Blocked:
         """The cool-downs that matter for a model now; read it before the next call."""
@@ -340,6 +355,11 @@ class Pool:
         self._slow_start.end(id_)
         self._roster = self._roster.without(id_)
         self._fields.change(self._roster, id_)
+        self._changed()
+
+    def _cleared(self, key: CooldownKey) -> None:
+        if key.scope is Scope.ACCOUNT:
+            self._trials.hasten(key.account, self._clock.now())
         self._changed()
 
     def _cooldown_changed(self, key: CooldownKey) -> None:
