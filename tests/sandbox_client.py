@@ -80,6 +80,10 @@ class SandboxControl:
         """Create or change an OAuth client. Options: state (ok, deleted, disabled), redirect_uris."""
         self.request("POST", "clients", {"client_id": client_id, "client_secret": client_secret, **options})
 
+    def quota(self, project: str, model: str, **options: Any) -> None:
+        """What the cloud APIs tell of a project. Options: requests_per_minute, requests_per_day, used."""
+        self.request("POST", "quotas", {"project": project, "model": model, **options})
+
     def next_sign_in(self, email: str = "", **options: Any) -> None:
         """How the next visit of the consent page ends. Options: ignore_hint, error, untick, choose."""
         self.request("POST", "sign-in", {"email": email, **options})

@@ -82,6 +82,16 @@ class SetClient(_Order):
     redirect_uris: list[str] = []
 
 
+class SetQuota(_Order):
+    """What Cloud Quotas and Cloud Monitoring tell of a project's use of a model; -1: no limit. `used`: beside what is in the journal."""
+
+    project: str
+    model: str
+    requests_per_minute: int | None = None
+    requests_per_day: int | None = None
+    used: int | None = None
+
+
 class NextSignIn(_Order):
     """How the next visit of the consent page ends."""
 
@@ -142,6 +152,7 @@ class Control:
             ("POST", "expire"): lambda call: self._expire(_read(call, Expire)),
             ("POST", "settings"): lambda call: self._set(_read(call, Settings)),
             ("POST", "clients"): lambda call: self._set_client(_read(call, SetClient)),
+            ("POST", "quotas"): lambda call: self._set_quota(_read(call, SetQuota)),
             ("POST", "sign-in"): lambda call: self._next_sign_in(_read(call, NextSignIn)),
             ("POST", "script"): lambda call: self._add_script(_read(call, Script)),
             ("GET", "script"): lambda _call: {"scripts": self.service.scripts.waiting()},
@@ -244,6 +255,18 @@ class Control:
         client = OAuthClient(order.client_id, secret, order.state, tuple(order.redirect_uris))
         self.google.add_client(client)
         return {"client_id": client.client_id, "state": client.state}
+
+    def _set_quota(self, order: SetQuota) -> JsonObject:
+        key = (order.project, order.model)
+        quotas = self.google.quotas
+        told = quotas.limits.setdefault(key, {})
+        if order.requests_per_minute is not None:
+            told["minute"] = order.requests_per_minute
+        if order.requests_per_day is not None:
+            told["day"] = order.requests_per_day
+        if order.used is not None:
+            quotas.used_elsewhere[key] = order.used
+        return {"limits": told, "used": quotas.used_elsewhere.get(key, 0)}
 
     def _next_sign_in(self, order: NextSignIn) -> JsonObject:
         if order.email:

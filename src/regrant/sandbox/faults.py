@@ -181,6 +181,13 @@ def predict_denied(resource: str) -> Answer:
     return api_error(403, message, (info,))
 
 
+def verification_wanted(about: About) -> Answer:
+    """`validation_url` is where the owner would go; a name that leads nowhere."""
+    url = f"https://accounts.regrant.test/verify?account={about.project}"
+    info = error_info("VALIDATION_REQUIRED", service=about.service, validation_url=url)
+    return api_error(403, "Verify your account to continue.", (info,))
+
+
 def _quota(about: About, *, per: str, limit: str, retry_delay: str, suffix: str = "-FreeTier") -> Answer:
     metric = "generativelanguage.googleapis.com/generate_content_free_tier_requests"
     delay = about.retry_delay or retry_delay
@@ -254,10 +261,15 @@ _API: dict[str, Callable[[About], Answer]] = {
         "Permission denied: Consumer 'projects/{project}' has been suspended.", "CONSUMER_SUSPENDED"
     ),
     "403_permission": _plain(403, "The caller does not have permission"),
+    "403_iam": lambda about: predict_denied(f"projects/{about.project}/locations/global"),
+    "403_validation_required": verification_wanted,
+    "403_admin": _plain(403, "The administrator blocked this user.", reason="USER_BLOCKED_BY_ADMIN"),
+    "403_html": lambda _about: html_answer(_SORRY, status=403),
     "404_model": model_not_found,
     "429_per_minute": lambda about: _quota(about, per="Minute", limit="10", retry_delay="45.578569677s"),
     "429_per_day": lambda about: _quota(about, per="Day", limit="250", retry_delay="25s"),
     "429_limit_zero": lambda about: _quota(about, per="Day", limit="0", retry_delay="30s"),
+    "429_spend": _plain(429, "You have exceeded your spend-based rate limit. Please try again later."),
     "429_no_details": _plain(429, "Resource has been exhausted (e.g. check quota)."),
     "429_depleted": _plain(
         429,
@@ -269,6 +281,7 @@ _API: dict[str, Callable[[About], Answer]] = {
         "Resource exhausted. Please try again later. Please refer to "
         "https://cloud.google.com/vertex-ai/generative-ai/docs/error-code-429 for more details.",
     ),
+    "499": _plain(499, "The operation was cancelled."),
     "500": _plain(
         500,
         "An internal error has occurred. Please retry or report in "

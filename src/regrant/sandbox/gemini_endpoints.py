@@ -20,6 +20,11 @@ from regrant.sandbox.routes import Target
 from regrant.sandbox.script import Said
 from regrant.sandbox.wire import Answer, Call, JsonObject, array_answer, json_answer, sse_answer
 
+_SERVICES = {
+    "gemini": "generativelanguage.googleapis.com",
+    "quotas": "cloudquotas.googleapis.com",
+    "usage": "monitoring.googleapis.com",
+}
 _ABOUT_PREFIX = "google.ai.generativelanguage.v1beta.GenerativeService."
 
 
@@ -59,9 +64,7 @@ def identify(google: Google, call: Call, target: Target, now: float) -> Caller:
     grant = token.grant if token else None
     own = grant.client_id.partition("-")[0] if grant else ""
     project = target.project or call.header("x-goog-user-project") or own
-    service = (
-        "generativelanguage.googleapis.com" if target.surface == "gemini" else "aiplatform.googleapis.com"
-    )
+    service = _SERVICES.get(target.endpoint) or _SERVICES.get(target.surface, "aiplatform.googleapis.com")
     method = _ABOUT_PREFIX + (target.method[:1].upper() + target.method[1:] or "ListModels")
     about = About(target.model, project, service, method)
     return Caller(grant, token is not None and token.alive(now), project, about)
@@ -97,6 +100,8 @@ def _check_project(call: Call, target: Target, caller: Caller, grant: Grant) -> 
     charged = call.header("x-goog-user-project")
     if charged and charged not in allowed:
         raise Denied(faults.user_project_denied(caller.about))
+    if target.surface == "cloud" and target.project not in allowed:
+        raise Denied(faults.named_error("403_permission", caller.about))
     if target.project and target.project not in allowed:
         publisher = "anthropic" if target.surface == "claude" else "google"
         resource = f"projects/{target.project}/locations/{target.location}/publishers/{publisher}/models/{target.model}"

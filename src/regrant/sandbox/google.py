@@ -20,6 +20,8 @@ DEFAULT_CLIENT_ID = "100000000001-sandbox.apps.regrant.test"
 DEFAULT_CLIENT_SECRET = "sandbox-client-secret"
 
 CODE_LIFETIME_S = 600.0
+FREE_TIER = {"minute": 10, "day": 250}
+"""Requests that Cloud Quotas tells of where nothing else was said."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -117,6 +119,17 @@ class SignIn:
 
 
 @dataclass(slots=True)
+class Quotas:
+    """What was said of a (project, model): limits by window (`minute`, `day`; -1: none), and use that the journal does not show."""
+
+    limits: dict[tuple[str, str], dict[str, int]] = field(default_factory=dict)
+    used_elsewhere: dict[tuple[str, str], int] = field(default_factory=dict)
+
+    def limit(self, project: str, model: str, window: str) -> int:
+        return self.limits.get((project, model), {}).get(window, FREE_TIER[window])
+
+
+@dataclass(slots=True)
 class Google:
     """All state. `new_id` returns fresh text for token values; secrets here are pretend and never look real."""
 
@@ -127,6 +140,7 @@ class Google:
     tokens: dict[str, AccessToken] = field(default_factory=dict)
     codes: dict[str, Code] = field(default_factory=dict)
     next_sign_in: SignIn | None = None
+    quotas: Quotas = field(default_factory=Quotas)
 
     def add_client(self, client: OAuthClient) -> None:
         self.clients[client.client_id] = client

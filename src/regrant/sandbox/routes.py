@@ -32,12 +32,20 @@ _VERTEX = re.compile(
     r"/publishers/(?P<publisher>[^/]+)/models/(?P<model>[^/:]+):(?P<method>\w+)$"
 )
 _PUBLISHER_LIST = re.compile(r"/(?P<version>v1beta1|v1)/publishers/(?P<publisher>google)/models$")
-ENDPOINTS = ("authorize", "token", "revoke", "userinfo", "generate", "stream", "count", "embed", "models")
+_QUOTAS = re.compile(
+    r"/v1/projects/(?P<project>[^/]+)/locations/global/services/generativelanguage\.googleapis\.com/quotaInfos$"
+)
+_USAGE = re.compile(r"/v3/projects/(?P<project>[^/]+)/timeSeries$")
+ENDPOINTS = (
+    *("authorize", "token", "revoke", "userinfo"),
+    *("generate", "stream", "count", "embed", "models"),
+    *("quotas", "usage"),
+)
 
 
 @dataclass(frozen=True, slots=True)
 class Target:
-    """`endpoint` is one of ENDPOINTS or "unknown"; `surface` is oauth, gemini, vertex or claude."""
+    """`endpoint` is one of ENDPOINTS or "unknown"; `surface` is oauth, gemini, vertex, claude or cloud."""
 
     endpoint: str
     surface: str = "oauth"
@@ -57,6 +65,9 @@ def target_of(method: str, path: str) -> Target:
         return _vertex_target(found)
     if (found := _PUBLISHER_LIST.match(path)) and method == "GET":
         return Target("models", "vertex", found["version"], "publisherModels")
+    for endpoint, pattern in (("quotas", _QUOTAS), ("usage", _USAGE)):
+        if (found := pattern.match(path)) and method == "GET":
+            return Target(endpoint, "cloud", project=found["project"])
     return Target("unknown")
 
 

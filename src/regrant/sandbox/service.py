@@ -10,12 +10,12 @@ from dataclasses import dataclass, replace
 
 import msgspec
 
-from regrant.sandbox import claude, consent, faults, gemini_endpoints, oauth_endpoints
+from regrant.sandbox import claude, cloud_quotas, consent, faults, gemini_endpoints, oauth_endpoints
 from regrant.sandbox.delivery import PLAIN, Manner, Then
 from regrant.sandbox.faults import About
 from regrant.sandbox.gemini_endpoints import Denied, Question
 from regrant.sandbox.google import Google
-from regrant.sandbox.journal import Entry, Journal
+from regrant.sandbox.journal import MAX_ENTRIES, Entry, Journal
 from regrant.sandbox.routes import Target, target_of
 from regrant.sandbox.script import (
     Behaviour,
@@ -110,6 +110,9 @@ class Service:
             self.journal.identified(entry)
             return _in_form(denied.answer, call, target), PLAIN
         behaviour = _fitting(self._meet(entry), target)
+        if target.surface == "cloud":
+            told = forced_answer(behaviour, caller.about) or self._tell_quotas(call, target)
+            return told, manner_of(behaviour)
         question = Question(
             call,
             target,
@@ -120,6 +123,9 @@ class Service:
         )
         answer = forced_answer(behaviour, caller.about) or _ask(question, behaviour)
         return _in_form(answer, call, target), manner_of(behaviour, caller.about)
+
+    def _tell_quotas(self, call: Call, target: Target) -> Answer:
+        return cloud_quotas.answer(call, target, self.google.quotas, self.journal.since(0, limit=MAX_ENTRIES))
 
     def _signed_for(self, target: Target, sub: str) -> str:
         return f"{target.surface}:{sub}" if self.signatures == "account" else target.surface
