@@ -15,11 +15,11 @@ from pathlib import Path
 from typing import Any, Self
 from urllib.parse import urlsplit
 
-import uvicorn
 from tests.sandbox_client import CLIENT_ID, CLIENT_SECRET, SandboxControl
 
 from regrant import logs
 from regrant.app import App, LiveSettings, build
+from regrant.listener.server import Server
 from regrant.settings import ensure_layout
 
 DEADLINE_S = 10.0
@@ -70,7 +70,7 @@ class OfficeServer:
         self.url = f"http://127.0.0.1:{self.port}"
         self.app: App
         self._loop: asyncio.AbstractEventLoop
-        self._server: uvicorn.Server
+        self._over: asyncio.Event
         self._thread = threading.Thread(target=lambda: asyncio.run(self._main()), daemon=True)
         self._ready: Future[None] = Future()
 
@@ -91,7 +91,7 @@ class OfficeServer:
 
     def _begin_to_end(self) -> None:
         self.app.begin_close()
-        self._server.should_exit = True
+        self._over.set()
 
     async def _main(self) -> None:
         try:
@@ -99,14 +99,12 @@ class OfficeServer:
             self.app = build(LiveSettings(self.folder, self.flags, self.environ))
             self.app.address = self.url
             await self.app.start()
-            config = uvicorn.Config(self.app, lifespan="off", log_config=None, timeout_graceful_shutdown=60)
-            self._server = uvicorn.Server(config)
-            self._server.install_signal_handlers = lambda: None  # type: ignore[attr-defined]  # older uvicorn
-            serving = asyncio.ensure_future(self._server.serve([self._listener]))
-            while not self._server.started and not serving.done():  # noqa: ASYNC110 - uvicorn has no event for it
-                await asyncio.sleep(0.005)
+            self._over = asyncio.Event()
+            server = Server(self.app.answer)
+            await server.start(self._listener)
             self._ready.set_result(None)
-            await serving
+            await self._over.wait()
+            await server.stop(drain_s=60)
             await self.app.close()
         except BaseException as error:
             if not self._ready.done():

@@ -20,20 +20,20 @@ from pathlib import Path
 from typing import Any
 
 import msgspec
-import uvicorn
 
 from regrant import __version__, logs
-from regrant.app import App, LiveSettings, build
+from regrant.app import LiveSettings, build
 from regrant.clock import SystemClock
 from regrant.errors import RegrantError, SettingsError
 from regrant.files import write_atomically
 from regrant.gateway.key_file import KeyFile
 from regrant.gateway.keys import effective_mode
+from regrant.listener.server import Server
 from regrant.settings import Settings, data_dir, ensure_layout
 from regrant.settings.addresses import is_loopback
+from regrant.traffic.ledger import Ledger
 
 DRAIN_S = 30
-KEEP_ALIVE_S = 75
 BACKLOG = 2048
 
 log = logs.get("serve")
@@ -55,6 +55,7 @@ def parse(arguments: Sequence[str]) -> argparse.Namespace:
     )
     parser.add_argument("--open", action="store_true", help="open the address in a browser")
     parser.add_argument("--listen-fd", type=int, help=argparse.SUPPRESS)
+    parser.add_argument("--ledger", type=Path, help=argparse.SUPPRESS)
     return parser.parse_args(arguments)
 
 
@@ -98,7 +99,10 @@ def _serve_folder(
     for warning in settings.loaded.warnings:
         log.warning("settings_warning", warning)
     if options.listen_fd is not None:
-        return _run(settings, socket.socket(fileno=options.listen_fd), first=False, browser=False)
+        shared = None if options.ledger is None else Ledger(options.ledger)
+        return _run(
+            settings, socket.socket(fileno=options.listen_fd), first=False, browser=False, ledger=shared
+        )
     try:
         listener = bind(settings().server.host, settings().server.port)
     except OSError as error:
@@ -178,9 +182,16 @@ def _remove_notes_of_the_dead(folder: Path) -> None:
             continue  # it runs, as another user
 
 
-def _run(settings: LiveSettings, listener: socket.socket, *, first: bool, browser: bool) -> int:
+def _run(
+    settings: LiveSettings,
+    listener: socket.socket,
+    *,
+    first: bool,
+    browser: bool,
+    ledger: Ledger | None = None,
+) -> int:
     with asyncio.Runner(loop_factory=_loop_factory()) as runner:
-        runner.run(_main(settings, listener, first=first, browser=browser))
+        runner.run(_main(settings, listener, first=first, browser=browser, ledger=ledger))
     return 0
 
 
@@ -192,31 +203,40 @@ def _loop_factory() -> Any:
     return uvloop.new_event_loop
 
 
-async def _main(settings: LiveSettings, listener: socket.socket, *, first: bool, browser: bool) -> None:
-    app = build(settings)
+async def _main(
+    settings: LiveSettings,
+    listener: socket.socket,
+    *,
+    first: bool,
+    browser: bool,
+    ledger: Ledger | None,
+) -> None:
+    app = build(settings, ledger=ledger)
     app.address = url_of(listener)
     await app.start()
-    server = Server(uvicorn_config(app))
+    server = Server(app.answer)
     loop = asyncio.get_running_loop()
+    told = asyncio.Event()
 
     def stop() -> None:
+        """Drain and end; asked again, end at once."""
         app.begin_close()
-        server.stop()
+        if told.is_set():
+            server.cut()
+        told.set()
 
     for number in (signal.SIGTERM, signal.SIGINT):
         with contextlib.suppress(NotImplementedError):  # Windows: KeyboardInterrupt does it
             loop.add_signal_handler(number, stop)
-    serving = asyncio.ensure_future(server.serve([listener]))
     try:
-        await asyncio.wait(
-            {serving, asyncio.ensure_future(server.accepting.wait())}, return_when="FIRST_COMPLETED"
-        )
+        await server.start(listener)
         with announce(settings.data_dir, app.address) if first else worker_ready():
             if browser:
                 import webbrowser
 
                 await asyncio.to_thread(webbrowser.open, app.address)
-            await serving
+            await told.wait()
+            await server.stop(drain_s=DRAIN_S)
     finally:
         await app.close()
         log.info("stopped", "stopped")
@@ -227,42 +247,6 @@ def worker_ready() -> Iterator[None]:
     """Tell the supervisor, which reads this process's stdout, that this worker accepts."""
     print("ready", flush=True)
     yield
-
-
-def uvicorn_config(app: App) -> uvicorn.Config:
-    return uvicorn.Config(
-        app,
-        interface="asgi3",
-        http="httptools",
-        lifespan="off",
-        log_config=None,
-        access_log=False,
-        server_header=False,
-        proxy_headers=False,
-        timeout_keep_alive=KEEP_ALIVE_S,
-        timeout_graceful_shutdown=DRAIN_S,
-    )
-
-
-class Server(uvicorn.Server):
-    """uvicorn that leaves signals to us and says when it accepts."""
-
-    def __init__(self, config: uvicorn.Config) -> None:
-        super().__init__(config)
-        self.accepting = asyncio.Event()
-
-    @contextlib.contextmanager
-    def capture_signals(self) -> Iterator[None]:
-        yield
-
-    async def startup(self, sockets: list[socket.socket] | None = None) -> None:
-        await super().startup(sockets)
-        self.accepting.set()
-
-    def stop(self) -> None:
-        """Drain and end; asked again, end at once."""
-        self.force_exit = self.should_exit
-        self.should_exit = True
 
 
 def first_key(settings: LiveSettings) -> None:

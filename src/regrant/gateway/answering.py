@@ -1,6 +1,6 @@
 """Writing one answer to a client: its head once, its body, and the headers that every answer carries.
 
-ASGI only; what is written is decided by the callers.
+What is written is decided by the callers; bytes on a connection are `listener/`.
 """
 
 from __future__ import annotations
@@ -9,15 +9,11 @@ import asyncio
 import contextlib
 import functools
 import time
-from collections.abc import Awaitable, Callable, Iterable
-from typing import Any
 
 from regrant.dialects.base import ProblemAnswer
+from regrant.listener.conversation import ClientLeft, Conversation
+from regrant.listener.head import Fields, encode_fields
 from regrant.traffic.exchange import Exchange
-
-Send = Callable[[Any], Awaitable[None]]
-Receive = Callable[[], Awaitable[Any]]
-Fields = Iterable[tuple[bytes, bytes]]
 
 JSON = (b"content-type", b"application/json")
 
@@ -33,84 +29,89 @@ def _field_value(text: str) -> bytes:
     return text[:200].translate(_CONTROLS).encode("latin-1", "replace")
 
 
+@functools.lru_cache(maxsize=256)
+def _field_lines(fields: tuple[tuple[bytes, bytes], ...]) -> bytes:
+    return encode_fields(fields)
+
+
 class ConnectionAborted(Exception):  # raised to make the server drop the connection
     """The body cannot be ended honestly: the connection is dropped in the middle."""
 
 
 class Answering:
-    """One answer. `committed` is whether its head has gone out."""
+    """One answer. `committed` is whether its head has gone out.
+
+    `extra` are header lines for every answer; `id_header` is where the client's dialect looks for the id of its request,
+    beside `x-request-id`.
+    """
+
+    __slots__ = ("_conversation", "_id_header", "committed", "exchange", "extra")
 
     def __init__(
-        self,
-        send: Send,
-        exchange: Exchange,
-        extra: Fields = (),
-        *,
-        bodiless: bool = False,
-        id_header: bytes = b"",
+        self, conversation: Conversation, exchange: Exchange, extra: bytes = b"", id_header: bytes = b""
     ) -> None:
-        """`id_header` is where the client's dialect looks for the id of its request, beside `x-request-id`."""
-        self._send = send
+        self._conversation = conversation
         self.exchange = exchange
-        self.extra = tuple(extra)
+        self.extra = extra
         self.committed = False
-        self._bodiless = bodiless
         self._id_header = id_header
 
-    async def start(self, status: int, headers: Fields) -> None:
-        """Send the head of a streamed answer, with its first event; the body follows with `write`."""
-        self.exchange.first_ms = (time.perf_counter() - self.exchange.started) * 1000
-        await self._head(status, headers)
-
-    async def _head(self, status: int, headers: Fields) -> None:
+    def start(self, status: int, headers: Fields) -> None:
+        """The head of a streamed answer; it goes out with the first `write`."""
         exchange = self.exchange
-        exchange.status = status
-        self.committed = True
-        fields = [
-            *headers,
-            (b"x-request-id", exchange.id.encode()),
-            (b"x-regrant-model", _field_value(exchange.served_model)),
-            (b"x-regrant-attempts", b"%d" % len(exchange.attempts)),
-            *self.extra,
-        ]
-        if self._id_header:
-            fields.append((self._id_header, exchange.id.encode()))
-        await self._send({"type": "http.response.start", "status": status, "headers": fields})
+        exchange.first_ms = (time.perf_counter() - exchange.started) * 1000
+        self._conversation.start(status, self._lines(status, headers))
 
     async def write(self, data: bytes) -> None:
-        if data:
-            await self._send({"type": "http.response.body", "body": data, "more_body": True})
+        if self.exchange.bodies is not None:
+            self.exchange.bodies.take_answer(data)
+        await self._conversation.write(data)
 
-    async def end(self, data: bytes = b"") -> None:
-        await self._send({"type": "http.response.body", "body": data, "more_body": False})
+    def end(self, data: bytes = b"") -> None:
+        if self.exchange.bodies is not None:
+            self.exchange.bodies.take_answer(data)
+        self._conversation.end(data)
 
-    async def whole(self, status: int, headers: Fields, body: bytes) -> None:
+    def whole(self, status: int, headers: Fields, body: bytes) -> None:
         """An answer in one piece."""
-        length = () if status == 204 else ((b"content-length", b"%d" % len(body)),)
-        await self._head(status, (*headers, *length))
-        await self.end(b"" if self._bodiless else body)
+        if self.exchange.bodies is not None:
+            self.exchange.bodies.take_answer(body)
+        self._conversation.reply(status, self._lines(status, headers), body)
 
-    async def json(self, status: int, body: bytes) -> None:
-        await self.whole(status, (JSON,), body)
+    def json(self, status: int, body: bytes) -> None:
+        self.whole(status, (JSON,), body)
 
-    async def fail(self, problem: ProblemAnswer) -> None:
+    def fail(self, problem: ProblemAnswer) -> None:
         """A problem as the whole answer. After the commit point there is only the way out of dropping the connection."""
         if self.committed:
             raise ConnectionAborted
-        await self.whole(problem.status, problem.headers, problem.body)
+        self.whole(problem.status, problem.headers, problem.body)
 
-    async def turn_away(self, problem: ProblemAnswer, receive: Receive) -> None:
+    async def turn_away(self, problem: ProblemAnswer) -> None:
         """A problem told before the request was read, after which the connection ends.
 
         What the client still sends is dropped for a while first: closing over unread bytes would reset the connection,
         and the client would never see the answer.
         """
-        length = (b"content-length", b"%d" % len(problem.body))
-        await self._head(problem.status, (*problem.headers, length, (b"connection", b"close")))
-        if not self._bodiless:
-            await self.write(problem.body)
-        with contextlib.suppress(TimeoutError):
+        lines = self._lines(problem.status, (*problem.headers, (b"connection", b"close")))
+        self._conversation.start(problem.status, lines, length=len(problem.body))
+        await self._conversation.write(problem.body)
+        with contextlib.suppress(TimeoutError, ClientLeft):
             async with asyncio.timeout(LINGER_S):
-                while (await receive()).get("more_body", False):
+                while await self._conversation.read():
                     pass
-        await self.end()
+        self._conversation.end()
+
+    def _lines(self, status: int, headers: Fields) -> bytes:
+        exchange = self.exchange
+        exchange.status = status
+        self.committed = True
+        name = exchange.id.encode()
+        lines = b"%bx-request-id: %b\r\nx-regrant-model: %b\r\nx-regrant-attempts: %d\r\n%b" % (
+            _field_lines(tuple(headers)),
+            name,
+            _field_value(exchange.served_model),
+            len(exchange.attempts),
+            self.extra,
+        )
+        return b"%b%b: %b\r\n" % (lines, self._id_header, name) if self._id_header else lines

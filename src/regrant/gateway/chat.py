@@ -51,7 +51,7 @@ class ChatService:
         exchange.model = request.model
         routed = await self._offer.route(request.model)
         if isinstance(routed, Problem):
-            await inbound.refuse(routed, dialect)
+            inbound.refuse(routed, dialect)
             return
         exchange.served_model = routed.model
         request = await self._pictures.embed(request)
@@ -59,12 +59,12 @@ class ChatService:
         exchange.dropped = (*request.dropped, *passport.encoded.dropped)
         outcome = await self._pipeline.open(self._ask(inbound, request, routed.model, passport), exchange)
         if isinstance(outcome, Refusal):
-            await inbound.refuse(tell(outcome), dialect)
+            inbound.refuse(tell(outcome), dialect)
             return
         context = reply_context(request, id=exchange.id.removeprefix("req_"), created=int(time.time()))
         try:
             if isinstance(outcome.reading, Whole):
-                await _answer_whole(outcome.reading, dialect, context, answering)
+                _answer_whole(outcome.reading, dialect, context, answering)
             else:
                 await _answer_stream(outcome, dialect.stream_encoder(context), answering)
         finally:
@@ -88,26 +88,26 @@ class ChatService:
         )
 
 
-async def _answer_whole(
+def _answer_whole(
     reading: Whole, dialect: ServerDialect, context: ReplyContext, answering: Answering
 ) -> None:
     reply = fold(reading.events)
     if isinstance(reply, Failed):
-        await answering.fail(dialect.encode_problem(reply.problem))
+        answering.fail(dialect.encode_problem(reply.problem))
         return
     answering.exchange.usage = reply.usage
-    await answering.json(200, dialect.encode_reply(reply, context=context))
+    answering.json(200, dialect.encode_reply(reply, context=context))
 
 
 async def _answer_stream(answer: Answer, encoder: StreamEncoder, answering: Answering) -> None:
-    await answering.start(200, ((b"content-type", SSE), (b"cache-control", b"no-cache")))
+    answering.start(200, ((b"content-type", SSE), (b"cache-control", b"no-cache")))
     with KeepAlive(answering, encoder.keep_alive(), idle=True) as pulse:
         problem = await _pump(answer, encoder, answering, pulse)
     if problem is None:
-        await answering.end()
+        answering.end()
         return
     answering.exchange.problem = "cut"
-    await answering.end(encoder.fail(problem))
+    answering.end(encoder.fail(problem))
 
 
 async def _pump(

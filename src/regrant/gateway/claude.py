@@ -127,7 +127,7 @@ class ClaudeRelay:
         if isinstance(outcome, Refusal):
             if dispensable and all(attempt.fault in LACKING for attempt in inbound.exchange.attempts):
                 return False
-            await _refuse(outcome, inbound.answering)
+            _refuse(outcome, inbound.answering)
             return True
         if not question.counting:
             self._proven.add(question.model)
@@ -192,14 +192,14 @@ def _betas(inbound: Inbound, without: frozenset[str]) -> list[tuple[bytes, bytes
     return [(BETA, ",".join(kept).encode("latin-1"))] if kept else []
 
 
-async def _refuse(refusal: Refusal, answering: Answering) -> None:
+def _refuse(refusal: Refusal, answering: Answering) -> None:
     problem = tell(refusal)
     answering.exchange.problem = problem.kind
     if refusal.passed_on is not None and _is_anthropics(refusal.passed_on[2]):
         status, _, body = refusal.passed_on
-        await answering.whole(status, ((b"content-type", JSON),), body)
+        answering.whole(status, ((b"content-type", JSON),), body)
     else:
-        await answering.fail(anthropic.encode_problem(problem))
+        answering.fail(anthropic.encode_problem(problem))
 
 
 class _Kind(msgspec.Struct):
@@ -219,17 +219,17 @@ async def _answer(answer: Answer, answering: Answering, question: Question) -> N
     if not question.stream:
         body = reading.take()
         answering.exchange.usage = None if question.counting else vertex.read_usage(body)
-        await answering.whole(200, ((b"content-type", JSON),), body)
+        answering.whole(200, ((b"content-type", JSON),), body)
         return
-    await answering.start(200, ((b"content-type", SSE), (b"cache-control", b"no-cache")))
+    answering.start(200, ((b"content-type", SSE), (b"cache-control", b"no-cache")))
     await _pump(answer, reading, answering)
     answering.exchange.usage = reading.scanner.usage
     if reading.scanner.complete or reading.scanner.error is not None:
-        await answering.end()
+        answering.end()
         return
     answering.exchange.problem = "cut"
     closing = b"" if reading.scanner.idle else b"\n\n"
-    await answering.end(closing + anthropic.encode_failure(CUT))
+    answering.end(closing + anthropic.encode_failure(CUT))
 
 
 async def _pump(answer: Answer, reading: ClaudeReading, answering: Answering) -> None:

@@ -45,7 +45,7 @@ class CountService:
         exchange.model = request.model
         routed = await self._offer.route(request.model)
         if isinstance(routed, Problem):
-            await inbound.refuse(routed, dialect)
+            inbound.refuse(routed, dialect)
             return
         exchange.served_model = routed.model
         request = await self._pictures.embed(request)
@@ -59,7 +59,7 @@ class CountService:
         ask = self._calls.ask_model(call, lambda: Relay("json", generates=False), key=None)
         outcome = await self._pipeline.open(ask, exchange)
         if isinstance(outcome, Refusal):
-            await inbound.refuse(tell(outcome), dialect)
+            inbound.refuse(tell(outcome), dialect)
             return
         try:
             assert isinstance(outcome.reading, Relay)
@@ -67,6 +67,6 @@ class CountService:
         finally:
             await outcome.close()
         if counted is None:
-            await inbound.refuse(CUT, dialect)
+            inbound.refuse(CUT, dialect)
         else:
-            await answering.json(200, dialect.encode_count(counted))
+            answering.json(200, dialect.encode_count(counted))

@@ -7,16 +7,17 @@ from dataclasses import dataclass
 from regrant.dialects.base import ProblemDialect
 from regrant.gateway.answering import Answering
 from regrant.gateway.routes import Route
+from regrant.listener.conversation import Conversation
 from regrant.messages.problem import Problem
 from regrant.traffic.exchange import Exchange
 
 
-@dataclass(slots=True, kw_only=True)
+@dataclass(slots=True)
 class Inbound:
     """`headers` has the first field of each name, in lower case; `client_id` is the id of the key that was shown, or ""."""
 
+    conversation: Conversation
     route: Route
-    query: bytes
     headers: dict[bytes, bytes]
     exchange: Exchange
     answering: Answering
@@ -24,10 +25,10 @@ class Inbound:
     body: bytes = b""
 
     @property
-    def text_headers(self) -> dict[str, str]:
-        return {name.decode("latin-1"): value.decode("latin-1") for name, value in self.headers.items()}
+    def query(self) -> bytes:
+        return self.conversation.query
 
-    async def refuse(self, problem: Problem, dialect: ProblemDialect) -> None:
+    def refuse(self, problem: Problem, dialect: ProblemDialect) -> None:
         """Answer with the problem, in that dialect, and note it in the exchange."""
         self.exchange.problem = problem.kind
-        await self.answering.fail(dialect.encode_problem(problem))
+        self.answering.fail(dialect.encode_problem(problem))

@@ -37,7 +37,7 @@ class GeminiRelay:
         opening = read_opening(inbound.body)
         routed = await self._offer.route(route.model)
         if isinstance(routed, Problem):
-            await inbound.refuse(routed, gemini)
+            inbound.refuse(routed, gemini)
             return
         exchange.served_model = routed.model
         same = routed.model == route.model.removeprefix("models/")
@@ -64,7 +64,7 @@ class GeminiRelay:
         ask = self._calls.ask_model(call, lambda: Relay(form, generates=generates), key=key)
         outcome = await self._pipeline.open(ask, exchange)
         if isinstance(outcome, Refusal):
-            await _refuse(outcome, inbound.answering)
+            _refuse(outcome, inbound.answering)
             return
         try:
             await _answer(outcome, inbound.answering, form)
@@ -72,15 +72,15 @@ class GeminiRelay:
             await outcome.close()
 
 
-async def _refuse(refusal: Refusal, answering: Answering) -> None:
+def _refuse(refusal: Refusal, answering: Answering) -> None:
     problem = tell(refusal)
     answering.exchange.problem = problem.kind
     if refusal.passed_on is None:
-        await answering.fail(gemini.encode_problem(problem))
+        answering.fail(gemini.encode_problem(problem))
         return
     status, headers, body = refusal.passed_on
     kind = next((value for name, value in headers if name == b"content-type"), JSON)
-    await answering.whole(status, ((b"content-type", kind),), body)
+    answering.whole(status, ((b"content-type", kind),), body)
 
 
 async def _answer(answer: Answer, answering: Answering, form: StreamForm) -> None:
@@ -88,20 +88,20 @@ async def _answer(answer: Answer, answering: Answering, form: StreamForm) -> Non
     assert isinstance(reading, Relay)
     head = [(b"content-type", answer.response.header(b"content-type") or JSON)]
     if form == "json":
-        await answering.whole(200, head, reading.take())
+        answering.whole(200, head, reading.take())
         answering.exchange.usage = reading.scanner.usage
         return
-    await answering.start(200, [*head, (b"cache-control", b"no-cache")])
+    answering.start(200, [*head, (b"cache-control", b"no-cache")])
     whole = await _pump(answer, reading, answering)
     answering.exchange.usage = reading.scanner.usage
     if whole and not reading.incomplete:
-        await answering.end()
+        answering.end()
         return
     answering.exchange.problem = "cut"
     closing = gemini.error_event(CUT, form, begun=True)
     if not closing:
         raise ConnectionAborted
-    await answering.end(closing)
+    answering.end(closing)
 
 
 async def _pump(answer: Answer, reading: Relay, answering: Answering) -> bool:
