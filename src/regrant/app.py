@@ -52,6 +52,7 @@ from regrant.notify.alerts import Alerts
 from regrant.oauth.client import GoogleOAuth
 from regrant.oauth.google import OAuthClient
 from regrant.pool.appeal import appeal_text
+from regrant.pool.appeal import appeal_text
 from regrant.pool.arrangement import arrange, grouping_of
 from regrant.pool.cooldown import Cooldown, CooldownKey
 from regrant.pool.members import Members
@@ -209,6 +210,7 @@ class App:
             trial_after_s=lambda: settings().pool.attention_retry_s,
         )
         arrange(self.pool, settings().pool)
+        self.pool.appeal.listeners.append(_report_waiting)
         self.pool.appeal.listeners.append(_report_waiting)
         self.members = Members(
             self.pool,
@@ -546,6 +548,11 @@ def _quota_rules(quota: Quota) -> Rules:
 @functools.cache
 def _zone(name: str) -> zoneinfo.ZoneInfo:
     return zoneinfo.ZoneInfo(name)
+
+
+def _report_waiting(count: int) -> None:
+    if count:
+        log.warning("requests_waiting", appeal_text(count), count=count)
 
 
 def _report_waiting(count: int) -> None:

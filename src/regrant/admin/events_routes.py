@@ -17,6 +17,7 @@ from regrant.admin.desk import AtDesk, Desk
 from regrant.admin.errors import ApiError
 from regrant.admin.events import Subscriber
 from regrant.admin.views import show_incident
+from regrant.pool.appeal import appeal_text
 from regrant.traffic.exchange import Exchange
 
 
@@ -26,7 +27,7 @@ from regrant.traffic.exchange import Exchange
     media_type="text/event-stream",
     summary="What happens, as server-sent events",
     description=(
-        "Events `hello`, `account` (an account object, or `{id, removed: true}`), `exchange`, `incident`, `settings`, and"
+        "Events `hello`, `account` (an account object, or `{id, removed: true}`), `exchange`, `incident`, `settings`, `waiting` and"
         " `dropped` for a reader that is too slow; their data is JSON. A comment comes every 15 seconds."
     ),
 )
@@ -59,6 +60,7 @@ class Newsroom:
         parts.incidents.followers.append(self.incident_changed)
         parts.exchange_listeners.append(self.exchange_finished)
         parts.settings_listeners.append(self.settings_changed)
+        parts.pool.appeal.listeners.append(self.waiting_changed)
         parts.closing_listeners.append(self._desk.hub.close)
 
     def account_changed(self, account_id: str, entry: Entry | None) -> None:
@@ -76,6 +78,12 @@ class Newsroom:
     def exchange_finished(self, exchange: Exchange) -> None:
         if self._desk.hub.listened_to:
             self._desk.hub.publish("exchange", show_exchange(exchange))
+
+    def waiting_changed(self, count: int) -> None:
+        """Requests began or ceased to wait for somebody to sign in."""
+        waiting = self._desk.parts.pool.waiting
+        data = {"waiting": waiting, "waiting_for_you": count, "message": appeal_text(count)}
+        self._desk.hub.publish("waiting", data, key="waiting")
 
     def settings_changed(self, restart: list[str]) -> None:
         self._desk.hub.publish("settings", {"restart": restart}, key="settings")

@@ -1,16 +1,16 @@
-"""`GET /api/pool` and `GET /api/incidents`: who can serve, who cannot and why, and what is wrong."""
+"""`GET /api/pool`, `POST /api/pool/clear` and `GET /api/incidents`: who can serve, who cannot and why, and what is wrong."""
 
 from __future__ import annotations
 
 from typing import Annotated, Literal
 
 import msgspec
-from litestar import get
-from litestar.params import QueryParameter
+from litestar import get, post
+from litestar.params import JSONBody, QueryParameter
 
 from regrant.admin.desk import AtDesk, Desk
-from regrant.admin.fields import MAX_ITEMS
-from regrant.admin.views import IncidentView, show_incident
+from regrant.admin.errors import ApiError, FieldProblem
+from regrant.admin.fields import Word
 from regrant.gateway import routing
 from regrant.pool.members import standing_of
 from regrant.pool.standing import Check, explain
@@ -34,16 +34,16 @@ class PlaceView(msgspec.Struct, frozen=True):
 
 
 class PoolView(msgspec.Struct, frozen=True):
-    """`model` is the one that was asked for; null: what holds for every model."""
+    """`model` is the one that was asked for; null: what holds for every model.
+
+    `waiting` is how many requests wait for an account in this process, `waiting_for_you` how many of them for somebody to sign in.
+    """
 
     model: str | None
     can_serve: bool
+    waiting: int
+    waiting_for_you: int
     accounts: list[PlaceView]
-
-
-class IncidentList(msgspec.Struct, frozen=True):
-    items: list[IncidentView]
-    next: str | None
 
 
 @get(
@@ -54,12 +54,53 @@ class IncidentList(msgspec.Struct, frozen=True):
 async def show_pool(desk: AtDesk, model: Annotated[str, QueryParameter(max_length=200)] = "") -> PoolView:
     served = _served_model(desk, model)
     default_client_id = desk.default_client_id
-    standings = [standing_of(entry, default_client_id, served) for entry in desk.parts.keeper.entries()]
+    reserves = desk.parts.pool.reserves(served)
+    standings = [
+        standing_of(entry, default_client_id, served, reserves) for entry in desk.parts.keeper.entries()
+    ]
     places = [
         PlaceView(one.id, one.email, one.serves, [_show_check(check) for check in one.checks])
         for one in explain(standings, served, desk.parts.pool.blocked(served))
     ]
-    return PoolView(model or None, any(place.serves for place in places), places)
+    pool = desk.parts.pool
+    can_serve = any(place.serves for place in places)
+    return PoolView(model or None, can_serve, pool.waiting, pool.appeal.count, places)
+
+
+class ClearOrder(msgspec.Struct, kw_only=True, forbid_unknown_fields=True):
+    """Whose cool-downs end: an account's (by id or e-mail; those of its project as well), a project's, a model's; of all with `all`."""
+
+    account: Word = ""
+    project: Word = ""
+    model: Word = ""
+    all: bool = False
+
+
+class Cleared(msgspec.Struct, frozen=True):
+    """How many cool-downs ended."""
+
+    cleared: int
+
+
+@post(
+    "/api/pool/clear",
+    operation_id="clear_cooldowns",
+    status_code=200,
+    summary="End cool-downs early, in every process",
+)
+async def clear_cooldowns(desk: AtDesk, data: JSONBody[ClearOrder]) -> Cleared:
+    pool = desk.parts.pool
+    match [bool(part) for part in (data.account, data.project, data.model, data.all)].count(True):
+        case 1 if data.account:
+            found = desk.parts.keeper.find(data.account)
+            account = (found or desk.entry(data.account)).account
+            project = account.project(desk.default_client_id) or account.id
+            return Cleared(pool.clear_all(account=account.id, project=project))
+        case 1:
+            return Cleared(pool.clear_all(project=data.project, model=_served_model(desk, data.model)))
+        case _:
+            problem = FieldProblem("account", "give exactly one of `account`, `project`, `model`, `all`")
+            raise ApiError(422, "invalid_request", f"account: {problem.message}", "", problems=[problem])
 
 
 def _served_model(desk: Desk, name: str) -> str:
@@ -74,23 +115,4 @@ def _show_check(check: Check) -> CheckView:
     return msgspec.convert(check, CheckView, from_attributes=True)
 
 
-@get(
-    "/api/incidents",
-    operation_id="list_incidents",
-    summary="What is wrong and what was: one incident per cause, the open ones first, the newest first",
-)
-async def list_incidents(
-    desk: AtDesk,
-    limit: Annotated[int, QueryParameter(ge=1, le=MAX_ITEMS)] = 100,
-    cursor: Annotated[str, QueryParameter(max_length=200)] = "",
-    only_open: Annotated[bool, QueryParameter(name="open", description="only those that are not over")] = False,
-) -> IncidentList:
-    found = [one for one in desk.parts.incidents.all() if one.until is None or not only_open]
-    # What was deleted since, or is over now, begins again at the front: nothing is missed, something may be seen twice.
-    start = next((place + 1 for place, one in enumerate(found) if one.id == cursor), 0)
-    chosen = found[start : start + limit]
-    more = len(found) > start + limit
-    return IncidentList([show_incident(one) for one in chosen], chosen[-1].id if more else None)
-
-
-ROUTES = [show_pool, list_incidents]
+ROUTES = [show_pool, clear_cooldowns]

@@ -17,12 +17,14 @@ import typer
 from regrant.accounts.entry import Entry
 from regrant.accounts.refresher import client_of
 from regrant.app import App
+from regrant.cli.running import ask_waiting
 from regrant.cli.session import pick, run_on
 from regrant.cli.shown import account_view
 from regrant.cli.terminal import complain, one_line, say, show_json
 from regrant.errors import RegrantError, SettingsError, TransportError
 from regrant.gateway.keys import ACCEPTED, effective_mode, needs_key
 from regrant.oauth.client import url_problem
+from regrant.pool.appeal import appeal_text
 from regrant.secret import Secret
 from regrant.settings import check, data_dir
 from regrant.transport.model import Request, Timeouts
@@ -121,6 +123,7 @@ async def _examine_app(app: App, who: str | None, key: str | None) -> list[Findi
         *_corrupt(app),
         *_accounts(app, entries),
         *_shared_projects(app, entries),
+        *await _waiting(app),
         *_clients_keys(app, key),
     ]
 
@@ -236,6 +239,19 @@ def _shared_projects(app: App, entries: Iterable[Entry]) -> Iterator[Finding]:
         if project and len(emails) > 1:
             advice = "They share its limits: a cool-down of one is a cool-down of all. Give each its own with --project."
             yield Finding("project", "note", f"{project} is shared by {', '.join(sorted(emails))}", advice)
+
+
+async def _waiting(app: App) -> list[Finding]:
+    """What the running gateways' clients wait for."""
+    found = []
+    async for url, said in ask_waiting(app):
+        if said.waiting_for_you:
+            advice = "They go on as soon as one of the dead accounts is signed in to: regrant accounts reauth EMAIL"
+            found.append(Finding("waiting", "FAIL", f"{url}: {appeal_text(said.waiting_for_you)}", advice))
+        elif said.waiting:
+            text = f"{url}: {said.waiting} waiting for an account that cools"
+            found.append(Finding("waiting", "note", text, "They go on by themselves."))
+    return found
 
 
 def _clients_keys(app: App, key: str | None) -> Iterator[Finding]:

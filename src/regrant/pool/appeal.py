@@ -11,6 +11,17 @@ from collections.abc import Callable
 QUIET_S = 1.0
 
 
+def appeal_text(count: int) -> str:
+    """What the owner is told."""
+    match count:
+        case 0:
+            return "no request is waiting for you any more"
+        case 1:
+            return "1 request is waiting for you"
+        case _:
+            return f"{count} requests are waiting for you"
+
+
 class Appeal:
     """`listeners` are told the number, 0 when nobody waits for a person any more; they must not block or raise."""
 

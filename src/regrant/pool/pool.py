@@ -12,6 +12,7 @@ from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
 from regrant.clock import Clock
+from regrant.pool.appeal import Appeal
 from regrant.pool.breaker import Trials
 from regrant.pool.census import Census, take_census
 from regrant.pool.choices import DEFAULT, Choice, Choices
@@ -258,6 +259,11 @@ class Pool:
     def waiting(self) -> int:
         """How many requests wait for an account."""
         return len(self._room)
+
+    @property
+    def appeal(self) -> Appeal:
+        """How many of them wait for a person to sign in, and who is told of it."""
+        return self._room.appeal
 
     @property
     def waits(self) -> Waits:
