@@ -1,11 +1,12 @@
 # Regrant. The two that matter: `make demo` tells the whole story, `make test` runs every test.
-.PHONY: help demo run test check format lock docs bench clean
+.PHONY: help demo run test check format lock docs bench bench-quick conformance clean
 
 help:
 	@echo "make demo   the life of an account in a minute, against the built-in sandbox"
 	@echo "make test   install what is needed, check the code, run all tests"
 	@echo "make run    the gateway with your own accounts, on http://127.0.0.1:8045"
-	@echo "make check  lint, types, import contracts    make format   make lock   make docs   make bench"
+	@echo "make check  lint, types, import contracts    make format   make lock   make docs"
+	@echo "make bench  every figure beside nginx and litellm    make bench-quick    make conformance  deaths beside litellm"
 
 demo:
 	@scripts/install run
@@ -40,6 +41,17 @@ clean:
 	rm -rf .venv .make .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache
 
 bench:
-	@scripts/install_tools nginx
+	@scripts/install_tools bench
 	@scripts/install dev
+	@scripts/install_litellm
 	@.venv/bin/python bench/compare.py
+
+bench-quick:
+	@scripts/install_tools bench
+	@scripts/install dev
+	@.venv/bin/python bench/compare.py --quick
+
+conformance:
+	@scripts/install dev
+	@scripts/install_litellm
+	@.venv/bin/python bench/conformance.py

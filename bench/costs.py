@@ -13,11 +13,12 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import uvloop
-from bench import stage
 from bench.goals import Result
 from bench.load import run
 from bench.stage import Contestant
-from bench.work import BRIEF, CHUNKED, Door, Load
+from bench.work import BRIEF, CHUNKED, CHUNKS, Door, Load
+
+from bench import stage
 
 
 @dataclass(frozen=True, slots=True)
@@ -34,6 +35,8 @@ class Scale:
     accounts: int = 10_000
     revoked: int = 40
     picks: int = 20_000
+    crowds: tuple[int, ...] = (1, 8, 64)
+    settle_s: float = 2.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -127,15 +130,15 @@ def agent(bench: Bench) -> list[Result]:
 
 
 def chunks(bench: Bench) -> list[Result]:
-    """Long streams: what one chunk costs, the request's own cost spread over 200 chunks."""
+    """Long streams: what one chunk costs, the request's own cost spread over a hundred."""
     with pair(bench) as contestants:
-        streams = max(2, bench.scale.requests // 150)
+        streams = max(2, bench.scale.requests // 75)
 
         def load(door: Door) -> Load:
-            return door.stream(CHUNKED, text="x" * 200)
+            return door.stream(CHUNKED, text="x" * CHUNKS)
 
         costs = cpu_us(contestants, load, bench.scale, requests=streams, connections=streams)
-        return [against_nginx("chunk_cpu", costs, contestants, per=200)]
+        return [against_nginx("chunk_cpu", costs, contestants, per=CHUNKS)]
 
 
 def first_token(bench: Bench) -> list[Result]:

@@ -7,19 +7,18 @@ from __future__ import annotations
 
 from concurrent.futures import ThreadPoolExecutor
 
-from bench import pretend
 from bench.costs import Bench
 from bench.goals import Result
 from bench.work import Wrong
 
-CONCURRENCIES = (1, 8, 64)
+from bench import pretend
 
 
 def dead_tokens(bench: Bench) -> list[Result]:
     """Chats against a pool of revoked accounts and one that lives, then against revoked ones only."""
     calls, command = {}, ""
     revoked = bench.scale.revoked
-    for concurrency in CONCURRENCIES:
+    for concurrency in bench.scale.crowds:
         for living in (1, 0):
             found, command = _count(bench, revoked, concurrency, living)
             calls[f"{concurrency} at once, {living} alive"] = float(found)

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import contextlib
 import http.client
+import itertools
 import json
 import os
 import sys
@@ -14,12 +15,14 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
-from bench import stage
 from bench.stage import Contestant
 from tests.sandbox_client import CLIENT_ID, CLIENT_SECRET, MintedGrant, SandboxProcess
 
+from bench import stage
+
 MODEL = "gemini-3.5-flash-lite"
 LOCATION = "us-central1"
+_conversations = itertools.count(1)
 # As in its documentation of reliability: the recommended strategy, retries, and cool-downs.
 ROUTER = {"routing_strategy": "simple-shuffle", "num_retries": 3, "allowed_fails": 3, "cooldown_time": 30}
 PATHS = {"AUTHORIZE": "/o/oauth2/v2/auth", "TOKEN": "/token", "REVOKE": "/revoke", "USERINFO": "/v1/userinfo"}
@@ -130,15 +133,19 @@ def _replace(path: Path, document: dict[str, Any]) -> None:
 
 
 def chat(gateway: Contestant, *, timeout_s: float = 120.0) -> int:
-    """The status of one chat completion on a connection of its own: 200 only with the sandbox's text in it, 0 when there was no answer."""
-    body = json.dumps({"model": MODEL, "messages": [{"role": "user", "content": "hi"}]})
+    """The status of one chat completion on a connection of its own: 200 only with the sandbox's text in it, 0 when there was no answer.
+
+    Each is a conversation of its own, so that a gateway which keeps conversations with their account uses all accounts.
+    """
+    text = f"This is conversation {next(_conversations)}."
+    body = json.dumps({"model": MODEL, "messages": [{"role": "user", "content": text}]})
     headers = dict(line.split(": ", 1) for line in gateway.headers) | {"content-type": "application/json"}
     connection = http.client.HTTPConnection("127.0.0.1", gateway.port, timeout=timeout_s)
     with contextlib.closing(connection):
         try:
             connection.request("POST", "/v1/chat/completions", body, headers)
             answer = connection.getresponse()
-            text = answer.read()
+            said = answer.read()
         except (OSError, http.client.HTTPException):
             return 0
-        return 0 if answer.status == 200 and b"Hello from" not in text else answer.status
+        return 0 if answer.status == 200 and b"Hello from" not in said else answer.status

@@ -89,7 +89,7 @@ def measure(accounts: int, picks: int) -> dict[str, float]:
 def selection(bench: Bench) -> list[Result]:
     """With nothing cooling, with and without a key: the slower of the two counts."""
     results = []
-    for key, accounts in (("select_10", 10), ("select_10000", 10_000)):
+    for key, accounts in (("select_10", 10), ("select_10000", bench.scale.accounts)):
         found = measure(accounts, bench.scale.picks)
         value = max(found["with a key us"], found["without a key us"])
         results.append(Result(key, value, found, COMMAND))

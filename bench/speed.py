@@ -13,11 +13,13 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from bench import pace, stage, streams
+import uvloop
 from bench.costs import Bench
 from bench.goals import Result
 from bench.stage import Contestant, NotRun
 from bench.work import FLASH, SAID, Door, Wrong
+
+from bench import load, pace, stage, streams
 
 WRK_SCRIPT = """
 wrk.method = "POST"
@@ -48,7 +50,7 @@ def throughput(bench: Bench) -> list[Result]:
     with _racers(bench) as racers:
         turns: dict[str, list[_Turn]] = {racer.name: [] for racer in racers}
         for racer in racers:
-            _turn(bench, racer, min(1.0, bench.scale.seconds))
+            uvloop.run(load.run(racer.door.chat(), requests=200, connections=8))
         for _ in range(bench.scale.rounds):
             for racer in racers:
                 turns[racer.name].append(_turn(bench, racer, bench.scale.seconds))
@@ -114,12 +116,12 @@ def _wrk(bench: Bench, racer: Contestant, seconds: float) -> tuple[int, float]:
     """Requests over 32 connections, and the seconds that they took. Raises Wrong on a bad answer or a lost connection."""
     if not shutil.which("wrk"):
         raise NotRun("wrk is not installed (scripts/install_tools bench)")
-    load = Door.chat(racer.door)
+    ask = Door.chat(racer.door)
     headers = "\n".join(
-        f'wrk.headers["{name}"] = "{value}"' for name, value in (line.split(": ") for line in load.headers)
+        f'wrk.headers["{name}"] = "{value}"' for name, value in (line.split(": ") for line in ask.headers)
     )
     script = Path(bench.folder) / f"{racer.name}.lua"
-    script.write_text(WRK_SCRIPT.format(body=load.body.decode(), headers=headers, said=SAID))
+    script.write_text(WRK_SCRIPT.format(body=ask.body.decode(), headers=headers, said=SAID))
     command = [
         *stage.cores(gateway=False),
         "wrk",
@@ -128,7 +130,7 @@ def _wrk(bench: Bench, racer: Contestant, seconds: float) -> tuple[int, float]:
         f"-d{max(1, round(seconds))}s",
         "--timeout=20s",
     ]
-    url = f"http://127.0.0.1:{load.port}{load.path}"
+    url = f"http://127.0.0.1:{ask.port}{ask.path}"
     done = subprocess.run(
         [*command, "-s", str(script), url], capture_output=True, text=True, timeout=seconds + 60, check=True
     )
@@ -148,11 +150,11 @@ def latency(bench: Bench) -> list[Result]:
     ):
         loads = {"direct": upstream.door.chat(), "nginx": nginx.door.chat(), "regrant": regrant.door.chat()}
         found: dict[str, list[pace.Latencies]] = {name: [] for name in loads}
-        for load in loads.values():
-            pace.run(load, rate=bench.scale.rate, seconds=min(1.0, bench.scale.seconds))
+        for one in loads.values():
+            pace.run(one, rate=bench.scale.rate, seconds=min(1.0, bench.scale.seconds))
         for _ in range(bench.scale.rounds):
-            for name, load in loads.items():
-                found[name].append(pace.run(load, rate=bench.scale.rate, seconds=bench.scale.seconds))
+            for name, one in loads.items():
+                found[name].append(pace.run(one, rate=bench.scale.rate, seconds=bench.scale.seconds))
         return [_added("latency_p50", 0.5, found, regrant), _added("latency_p99", 0.99, found, regrant)]
 
 

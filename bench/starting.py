@@ -10,14 +10,14 @@ import time
 import urllib.request
 from pathlib import Path
 
-from bench import stage
 from bench.costs import Bench
 from bench.goals import Result
 from bench.stage import Upstream
 from bench.work import Wrong
 
+from bench import stage
+
 IMPORTS = "import uvicorn, msgspec, httptools, uvloop"
-SETTLE_S = 2.0
 
 
 def healthz(bench: Bench) -> list[Result]:
@@ -66,7 +66,7 @@ def load_accounts(bench: Bench) -> list[Result]:
 def memory(bench: Bench) -> list[Result]:
     """Resident memory of a gateway with ten accounts that has served nothing yet, then after one GET /api/accounts."""
     with stage.upstream(bench.folder) as upstream, stage.regrant(bench.folder, upstream) as regrant:
-        time.sleep(SETTLE_S)
+        time.sleep(bench.scale.settle_s)
         before = stage.resident_mb(regrant.pid)
         token = (regrant.folder / "admin.token").read_text().strip()
         request = urllib.request.Request(f"http://127.0.0.1:{regrant.port}/api/accounts")
@@ -75,7 +75,7 @@ def memory(bench: Bench) -> list[Result]:
             accounts = json.load(answer)["items"]
         if len(accounts) != 10:
             raise Wrong(f"/api/accounts listed {len(accounts)} accounts, not 10")
-        time.sleep(SETTLE_S)
+        time.sleep(bench.scale.settle_s)
         after = stage.resident_mb(regrant.pid)
         return [
             Result("memory_idle", before, {}, regrant.command),

@@ -12,8 +12,9 @@ from dataclasses import dataclass, field
 from typing import Any
 
 FLASH = "gemini-3.8-flash"
-CHUNKED = "gemini-stream-200x5"
-"""The upstream sends 200 chunks, one every 5 ms: `<chunks>x<milliseconds>`."""
+CHUNKS = 100
+CHUNKED = f"gemini-stream-{CHUNKS}x5"
+"""The upstream sends as many chunks, one every 5 ms: `<chunks>x<milliseconds>`."""
 BRIEF = "gemini-stream-3x1"
 TICKS = ("gemini-ticks-3x1000", "gemini-ticks-6x1000", "gemini-ticks-15x1000")
 """One chunk a second, each with the time of its sending."""
