@@ -80,7 +80,8 @@ def test_changes_of_accounts_settings_and_exchanges_are_told(
         answer = office.plain("POST", "/v1beta/models/gemini-2.5-flash:generateContent", body)
         exchange = until(lambda: reader.of("exchange"))[0]
         assert set(exchange) == {
-            *("id", "at", "dialect", "model", "served_model", "status", "key", "ms", "tokens", "attempts")
+            *("id", "at", "dialect", "model", "served_model", "status", "key", "ms", "tokens", "attempts"),
+            *("first_ms", "problem", "dropped"),
         }
         assert exchange["status"] == answer.status
         office.call("PATCH", "/api/settings", {"pool.max_attempts": 5})

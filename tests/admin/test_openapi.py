@@ -12,7 +12,14 @@ from tests.admin.office_server import OfficeServer
 from tests.admin.test_doors import EVERY_ROUTE, sign_in
 from tests.sandbox_client import CLIENT_ID, CLIENT_SECRET, SandboxControl
 
-PLACES = {"x": {"/api/accounts/": "{account_id}", "/api/oauth/": "{flow}", "/api/keys/": "{key}"}}
+PLACES = {
+    "x": {
+        "/api/accounts/": "{account_id}",
+        "/api/oauth/": "{flow}",
+        "/api/keys/": "{key}",
+        "/api/traffic/": "{request_id}",
+    }
+}
 
 
 def described_path(path: str) -> str:

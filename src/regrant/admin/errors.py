@@ -20,6 +20,7 @@ from regrant.accounts.store import StoreError
 from regrant.gateway.key_file import KeysError
 from regrant.messages.problem import Problem
 from regrant.oauth.imports import FileRefused
+from regrant.traffic.history import TrafficUnreadable
 
 log = logs.get("admin")
 
@@ -89,6 +90,8 @@ def describe(error: Exception) -> ApiError:
             )
         case StoreError():
             return _not_persisted(error, "The account could not be stored")
+        case TrafficUnreadable():
+            return ApiError(503, "traffic_unreadable", str(error), error.hint)
         case KeysError():
             return _not_persisted(error, "The client keys could not be read or stored")
         case AccountUnusable(why="gone"):

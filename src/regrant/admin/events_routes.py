@@ -3,9 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import AsyncIterator
-from dataclasses import asdict
 
-import msgspec
 from litestar import get
 from litestar.response import Stream
 
@@ -19,6 +17,7 @@ from regrant.admin.events import Subscriber
 from regrant.admin.views import show_incident
 from regrant.pool.appeal import appeal_text
 from regrant.traffic.exchange import Exchange
+from regrant.traffic.record import record_of
 
 
 @get(
@@ -77,7 +76,7 @@ class Newsroom:
 
     def exchange_finished(self, exchange: Exchange) -> None:
         if self._desk.hub.listened_to:
-            self._desk.hub.publish("exchange", show_exchange(exchange))
+            self._desk.hub.publish("exchange", record_of(exchange))
 
     def waiting_changed(self, count: int) -> None:
         """Requests began or ceased to wait for somebody to sign in."""
@@ -87,22 +86,6 @@ class Newsroom:
 
     def settings_changed(self, restart: list[str]) -> None:
         self._desk.hub.publish("settings", {"restart": restart}, key="settings")
-
-
-def show_exchange(exchange: Exchange) -> dict[str, object]:
-    """The fields of the traffic record."""
-    return {
-        "id": exchange.id,
-        "at": exchange.at,
-        "dialect": exchange.dialect,
-        "model": exchange.model,
-        "served_model": exchange.served_model,
-        "status": exchange.status,
-        "key": exchange.key,
-        "ms": round(exchange.ms, 3),
-        "tokens": msgspec.to_builtins(exchange.usage) if exchange.usage is not None else {},
-        "attempts": [asdict(attempt) for attempt in exchange.attempts],
-    }
 
 
 ROUTES = [events]

@@ -23,6 +23,7 @@ from regrant.admin import (
     session_routes,
     settings_routes,
     signin_routes,
+    traffic_routes,
 )
 from regrant.admin.desk import Desk
 from regrant.admin.doors import Asgi, Doors
@@ -44,6 +45,7 @@ ROUTES: list[HTTPRouteHandler] = [
     *models.ROUTES,
     *events_routes.ROUTES,
     *logs_route.ROUTES,
+    *traffic_routes.ROUTES,
     *notify_routes.ROUTES,
     *session_routes.ROUTES,
 ]

@@ -23,6 +23,7 @@ from regrant.oauth.google import OAuthClient
 from regrant.pool.pool import Pool
 from regrant.settings import Loaded, Settings
 from regrant.traffic.exchange import Exchange
+from regrant.traffic.log import TrafficLog
 
 
 class SettingsSource(Protocol):
@@ -65,6 +66,8 @@ class Parts(Protocol):
     def incidents(self) -> IncidentWatch: ...
     @property
     def alerts(self) -> Alerts: ...
+    @property
+    def traffic(self) -> TrafficLog: ...
     @property
     def address(self) -> str: ...
     @property
