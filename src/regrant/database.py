@@ -109,8 +109,7 @@ def move_aside(path: Path, now: int) -> Path | None:
 
 
 def _connect(path: Path, prepare: Prepare) -> sqlite3.Connection:
-    descriptor = os.open(path, os.O_RDWR | os.O_CREAT, 0o600)  # SQLite alone would leave it to the umask
-    os.close(descriptor)
+    _create_private(path)
     connection = sqlite3.connect(path, timeout=BUSY_MS / 1000, isolation_level=None, check_same_thread=False)
     try:
         prepare(connection)
@@ -118,6 +117,17 @@ def _connect(path: Path, prepare: Prepare) -> sqlite3.Connection:
         connection.close()
         raise
     return connection
+
+
+def _create_private(path: Path) -> None:
+    """Make an empty file of mode 0600, where SQLite alone would leave the mode to the umask.
+
+    A file that is there is not even opened: closing it would end every lock that this process has on it, those of its
+    other connections included, and another process could then take the journal away from under them.
+    Source: https://www.sqlite.org/howtocorrupt.html section 2.2.
+    """
+    with suppress(FileExistsError):
+        os.close(os.open(path, os.O_RDWR | os.O_CREAT | os.O_EXCL, 0o600))
 
 
 def _sound(path: Path) -> bool:
