@@ -57,6 +57,7 @@ from regrant.pool.arrangement import arrange, grouping_of
 from regrant.pool.cooldown import Cooldown, CooldownKey
 from regrant.pool.members import Members
 from regrant.pool.pool import Pool
+from regrant.pool.quota_cloud import CloudReader
 from regrant.pool.quota import Rules
 from regrant.pool.quota_guard import QuotaGuard
 from regrant.pool.sharing import SharedCooldowns
@@ -224,6 +225,15 @@ class App:
             self.state,
             clock=clock,
             rules=lambda: _quota_rules(settings().quota),
+        self.cloud_quotas = CloudReader(
+            self.quota,
+            self.keeper,
+            self.transport,
+            self.state,
+            clock=clock,
+            wanted=lambda: settings().quota.read_cloud,
+            endpoints=lambda: settings().google.endpoints,
+        )
             default_client_id=lambda: settings().google.client_id,
         )
         self.pipeline = Pipeline(
@@ -300,6 +310,7 @@ class App:
         self.exchange_listeners.append(self.traffic.record)
         await self.keeper.start()
         self.members.fill(self.keeper.entries())
+        self.keeper.spawn(self.cloud_quotas.follow(), "read quotas from Google")
         self.keeper.listen(self.members)
         await self.quota.start()
         self.keeper.listen(self.incidents)

@@ -23,6 +23,7 @@ EVERY_ROUTE = [
     ("POST", "/api/oauth/complete"),
     ("GET", "/api/oauth/x"),
     ("GET", "/api/pool"),
+    ("GET", "/api/quota"),
     ("GET", "/api/incidents"),
     ("GET", "/api/keys"),
     ("POST", "/api/keys"),

@@ -22,6 +22,8 @@ from regrant.oauth.client import GoogleOAuth
 from regrant.oauth.google import OAuthClient
 from regrant.pool.pool import Pool
 from regrant.settings import Loaded, Settings
+from regrant.pool.quota_cloud import CloudReader
+from regrant.pool.quota_guard import QuotaGuard
 from regrant.traffic.exchange import Exchange
 from regrant.traffic.log import TrafficLog
 
@@ -58,6 +60,10 @@ class Parts(Protocol):
     def pool(self) -> Pool: ...
     @property
     def offer(self) -> Offer: ...
+    def quota(self) -> QuotaGuard: ...
+    @property
+    def cloud_quotas(self) -> CloudReader: ...
+    @property
     @property
     def key_file(self) -> KeyFile: ...
     @property

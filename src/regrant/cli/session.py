@@ -43,6 +43,7 @@ async def opened(folder: Path) -> AsyncIterator[App]:
             await app.keeper.load()
             await app.shared_cooldowns.take_in(app.pool)
             await app.quota.take_in()
+            await app.cloud_quotas.take_in()
             logs.configure(settings().log, folder, nowhere)
             yield app
         finally:

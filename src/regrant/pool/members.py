@@ -99,11 +99,15 @@ def _is_patient(absent: Mapping[str, Absence], entry: Entry) -> bool:
     return absent.get(entry.account.id) is Absence.ATTENTION
 
 
-def standing_of(entry: Entry, default_client_id: str, model: str = "") -> Standing:
-    """How the account stands, for `standing.explain`; advice in plain words."""
+def standing_of(
+    entry: Entry, default_client_id: str, model: str = "", reserves: Mapping[str, Cooldown] = NO_RESERVES
+) -> Standing:
+    """How the account stands, for `standing.explain`; advice in plain words. `reserves` are the pool's for that model."""
     account = entry.account
     advice = advise(account)
     text = advice.text if advice else ""
+    project = account.project(default_client_id) or account.id
+    reserve = reserves.get(project)
     protected = account.protected_by_hand
     attention = account.attention
     blocking = attention is not None and not attention.about_refresh
@@ -113,7 +117,8 @@ def standing_of(entry: Entry, default_client_id: str, model: str = "") -> Standi
         email=account.email,
         project=account.project(default_client_id) or account.id,
         disabled=_obstacle(account.disabled.at, text) if account.disabled else None,
-        protected=protected | {model} if EVERY_MODEL in protected else protected,
+        protected=protected | {model} if EVERY_MODEL in protected or reserve else protected,
+        protected_until=reserve.until if reserve else None,
         paused=_obstacle(account.paused.at, "Paused by its owner: regrant accounts resume")
         if account.paused
         else None,
