@@ -87,6 +87,10 @@ class IncidentWatch:
         """Whether this process is the one that watches and tells."""
         return self._in_charge
 
+    @property
+    def open_count(self) -> int:
+        return self._incidents.open_count
+
     def all(self) -> list[IncidentView]:
         """The open ones first, the newest first."""
         return [self._view(incident) for incident in self._incidents.all()]

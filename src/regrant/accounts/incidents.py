@@ -209,6 +209,10 @@ class Incidents:
         newest = sorted(self._all.values(), key=lambda one: (one.opened_at, one.id), reverse=True)
         return sorted(newest, key=lambda one: not one.open)
 
+    @property
+    def open_count(self) -> int:
+        return sum(one.open for one in self._all.values())
+
     def get(self, incident_id: str) -> Incident | None:
         return self._all.get(incident_id)
 

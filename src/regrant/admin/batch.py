@@ -27,11 +27,12 @@ Emails = Annotated[list[Email], msgspec.Meta(max_length=MAX_ITEMS)]
 
 
 class BatchOrder(msgspec.Struct, kw_only=True, forbid_unknown_fields=True):
-    """Which accounts by `ids` or by `emails`, not both; `reason` is for pausing."""
+    """Which accounts by `ids`, by `emails` or by an `incident`, one of them; `reason` is for pausing."""
 
     action: Literal["pause", "resume", "verify", "remove"]
     ids: Ids | None = None
     emails: Emails | None = None
+    incident: Annotated[str, msgspec.Meta(max_length=200)] | None = None
     reason: Reason = ""
 
 
@@ -61,15 +62,25 @@ async def batch(desk: AtDesk, data: JSONBody[BatchOrder]) -> BatchResults:
 
 def _wanted(desk: Desk, order: BatchOrder) -> list[str]:
     """Account ids; an e-mail that no account has stays as it is and is refused in its place."""
-    if (order.ids is None) == (order.emails is None):
-        problem = FieldProblem("ids", "give either `ids` or `emails`")
+    if [order.ids, order.emails, order.incident].count(None) != 2:
+        problem = FieldProblem("ids", "give one of `ids`, `emails` and `incident`")
         raise ApiError(422, "invalid_request", f"ids: {problem.message}", "", problems=[problem])
     if order.ids is not None:
         return order.ids
+    if order.incident is not None:
+        return _concerned(desk, order.incident)
     by_email = {
         entry.account.email.strip().casefold(): entry.account.id for entry in desk.parts.keeper.entries()
     }
     return [by_email.get(email.strip().casefold(), email) for email in order.emails or ()]
+
+
+def _concerned(desk: Desk, incident_id: str) -> list[str]:
+    """The accounts of an incident. Raises ApiError."""
+    for incident in desk.parts.incidents.all():
+        if incident.id == incident_id:
+            return list(incident.accounts)
+    raise ApiError(404, "not_found", "there is no such incident", "GET /api/incidents lists them.")
 
 
 async def _do_one(

@@ -9,6 +9,7 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Protocol
 
+from regrant.accounts.clock_skew import ClockSkew
 from regrant.accounts.enrolment import Enrolment
 from regrant.accounts.incident_watch import IncidentWatch
 from regrant.accounts.keeper import Keeper
@@ -22,8 +23,6 @@ from regrant.oauth.client import GoogleOAuth
 from regrant.oauth.google import OAuthClient
 from regrant.pool.pool import Pool
 from regrant.settings import Loaded, Settings
-from regrant.pool.quota_cloud import CloudReader
-from regrant.pool.quota_guard import QuotaGuard
 from regrant.traffic.exchange import Exchange
 from regrant.traffic.log import TrafficLog
 
@@ -60,14 +59,12 @@ class Parts(Protocol):
     def pool(self) -> Pool: ...
     @property
     def offer(self) -> Offer: ...
-    def quota(self) -> QuotaGuard: ...
-    @property
-    def cloud_quotas(self) -> CloudReader: ...
-    @property
     @property
     def key_file(self) -> KeyFile: ...
     @property
     def keys(self) -> KeyRing: ...
+    @property
+    def clock_skew(self) -> ClockSkew: ...
     @property
     def incidents(self) -> IncidentWatch: ...
     @property

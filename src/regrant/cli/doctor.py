@@ -15,6 +15,7 @@ from typing import Any, Literal
 import typer
 
 from regrant.accounts.entry import Entry
+from regrant.accounts.incidents import SKEW_S
 from regrant.accounts.refresher import client_of
 from regrant.app import App
 from regrant.cli.running import ask_waiting
@@ -24,6 +25,7 @@ from regrant.cli.terminal import complain, one_line, say, show_json
 from regrant.errors import RegrantError, SettingsError, TransportError
 from regrant.gateway.keys import ACCEPTED, effective_mode, needs_key
 from regrant.oauth.client import url_problem
+from regrant.oauth.google import server_date
 from regrant.pool.appeal import appeal_text
 from regrant.secret import Secret
 from regrant.settings import check, data_dir
@@ -119,7 +121,7 @@ async def _examine_app(app: App, who: str | None, key: str | None) -> list[Findi
         *_store(app),
         *_clients(app, entries),
         *_routes(app),
-        await _token_endpoint(app),
+        *await _token_endpoint(app),
         *_corrupt(app),
         *_accounts(app, entries),
         *_shared_projects(app, entries),
@@ -180,12 +182,12 @@ def _routes(app: App) -> Iterator[Finding]:
         yield Finding("route", "ok", f"{way}: {', '.join(urls)}")
 
 
-async def _token_endpoint(app: App) -> Finding:
-    """Whether the token endpoint answers at all. Any answer will do: nothing is asked of it."""
+async def _token_endpoint(app: App) -> list[Finding]:
+    """Whether the token endpoint answers at all, and this machine's clock against its own. Nothing is asked of it."""
     url = app.settings().google.endpoints.token
     problem = url_problem(url)
     if problem:
-        return Finding("token endpoint", "FAIL", problem)
+        return [Finding("token endpoint", "FAIL", problem)]
     try:
         response = await app.transport.send(Request("GET", url, timeouts=TIMEOUTS))
         try:
@@ -193,18 +195,29 @@ async def _token_endpoint(app: App) -> Finding:
         finally:
             await response.close()
     except (TransportError, RegrantError) as error:
-        return Finding(
-            "token endpoint",
-            "FAIL",
-            f"{url} does not answer: {error}",
-            "Check the network, and network.proxy and network.ca_file in the settings.",
-        )
+        advice = "Check the network, and network.proxy and network.ca_file in the settings."
+        return [Finding("token endpoint", "FAIL", f"{url} does not answer: {error}", advice)]
     if response.status < 300 or 300 <= response.status < 400:
         advice = "A captive portal or a proxy may answer in its place."
-        return Finding(
-            "token endpoint", "note", f"{url} answers {response.status}, as Google would not", advice
-        )
-    return Finding("token endpoint", "ok", f"{url} answers")
+        message = f"{url} answers {response.status}, as Google would not"
+        return [Finding("token endpoint", "note", message, advice)]
+    date = server_date(response.headers)
+    if date is not None:
+        app.clock_skew.measured(date)
+    return [Finding("token endpoint", "ok", f"{url} answers"), *_clock(app)]
+
+
+def _clock(app: App) -> Iterator[Finding]:
+    skew_s = app.clock_skew.seconds
+    if skew_s is None:
+        yield Finding("clock", "note", "the token endpoint's answer has no date to measure it against")
+        return
+    message = f"it is {abs(skew_s):.0f} s {'ahead of' if skew_s > 0 else 'behind'} that of the token endpoint"
+    if abs(skew_s) > SKEW_S:
+        advice = "Set this machine's clock right, best by a time service (NTP): ends are counted by it."
+        yield Finding("clock", "FAIL", message, advice)
+    else:
+        yield Finding("clock", "ok", message)
 
 
 def _corrupt(app: App) -> Iterator[Finding]:
