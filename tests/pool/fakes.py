@@ -35,4 +35,4 @@ def make_field(
 ) -> Field:
     """What a strategy sees of a pool whose free accounts are those."""
     roster = pool if isinstance(pool, Roster) else Roster(pool)
-    return Field((model, EVERYONE), roster, load or {}, filter(free, roster.candidates))
+    return Field((model, EVERYONE), roster, {} if load is None else load, filter(free, roster.candidates))

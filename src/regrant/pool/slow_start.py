@@ -1,7 +1,8 @@
 """Gives a new or repaired account its share of the requests by and by, so that a weak one is not hit by all at once.
 
 Pure; time is passed in. The first pick is always honoured: it proves that the account works. After it the share grows from nothing
-to all within `seconds`. Which share a conversation falls into never changes, so that each moves to the account at most once.
+to all within some seconds. Which share a conversation falls into never changes, so that each moves to the account at most once
+(the one that proved it may go back for a while).
 """
 
 from __future__ import annotations
