@@ -10,7 +10,7 @@ from typing import Annotated
 import typer
 
 from regrant import __version__
-from regrant.cli import accounts, config, keys
+from regrant.cli import accounts, config, keys, traffic
 from regrant.cli.options import AsJson, DataDir
 
 app = typer.Typer(
@@ -24,6 +24,7 @@ app = typer.Typer(
 app.add_typer(accounts.app, name="accounts", help="The Google accounts that the gateway may use.")
 app.add_typer(keys.app, name="keys", help="The keys with which clients call the gateway.")
 app.add_typer(config.app, name="config", help="The settings.")
+app.add_typer(traffic.app, name="traffic", help="What happened to requests.")
 
 
 def _print_version(wanted: bool) -> None:
@@ -71,6 +72,12 @@ def logs(
     from regrant.cli.log_tail import show_log
 
     show_log(data_dir, lines, follow=follow, as_json=as_json)
+
+
+@app.command()
+def why(request: traffic.Request, data_dir: DataDir = None, as_json: AsJson = False) -> None:
+    """Tell of a request which accounts were tried, what each answered, and what helps."""
+    traffic.why(data_dir, request, as_json=as_json)
 
 
 @app.command()
