@@ -23,6 +23,8 @@ EVERY_ROUTE = [
     ("POST", "/api/oauth/complete"),
     ("GET", "/api/oauth/x"),
     ("GET", "/api/pool"),
+    ("POST", "/api/pool/clear"),
+    ("GET", "/api/quota"),
     ("GET", "/api/incidents"),
     ("GET", "/api/status"),
     ("GET", "/api/keys"),

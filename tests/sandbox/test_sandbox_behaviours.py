@@ -44,13 +44,18 @@ API_ERRORS = {
     "403_billing_disabled": (403, "PERMISSION_DENIED"),
     "403_consumer_suspended": (403, "PERMISSION_DENIED"),
     "403_permission": (403, "PERMISSION_DENIED"),
+    "403_iam": (403, "PERMISSION_DENIED"),
+    "403_validation_required": (403, "PERMISSION_DENIED"),
+    "403_admin": (403, "PERMISSION_DENIED"),
     "404_model": (404, "NOT_FOUND"),
     "429_per_minute": (429, "RESOURCE_EXHAUSTED"),
     "429_per_day": (429, "RESOURCE_EXHAUSTED"),
     "429_limit_zero": (429, "RESOURCE_EXHAUSTED"),
+    "429_spend": (429, "RESOURCE_EXHAUSTED"),
     "429_no_details": (429, "RESOURCE_EXHAUSTED"),
     "429_depleted": (429, "RESOURCE_EXHAUSTED"),
     "429_vertex": (429, "RESOURCE_EXHAUSTED"),
+    "499": (499, "CANCELLED"),
     "500": (500, "INTERNAL"),
     "503_overloaded": (503, "UNAVAILABLE"),
     "504": (504, "DEADLINE_EXCEEDED"),
@@ -73,7 +78,7 @@ OAUTH_ERRORS = {
     "internal_failure": (500, "internal_failure"),
     "temporarily_unavailable": (400, "temporarily_unavailable"),
 }
-OTHER_ERRORS = {"502", "error_object", "html_sorry", "captive_portal"}
+OTHER_ERRORS = {"502", "403_html", "error_object", "html_sorry", "captive_portal"}
 
 
 def test_every_named_error_is_met_by_a_test(sandbox: SandboxControl) -> None:
@@ -102,7 +107,7 @@ def test_named_oauth_error_is_told_by_the_token_endpoint(
 
 
 def test_token_endpoint_can_answer_what_is_no_oauth_error(sandbox: SandboxControl, ann: MintedGrant) -> None:
-    for name in ("html_sorry", "captive_portal", "error_object", "502"):
+    for name in ("html_sorry", "captive_portal", "error_object", "502", "403_html"):
         sandbox.script("error", name=name, endpoint="token")
     sorry, portal, wrapped, gateway = (refresh(sandbox, ann) for _ in range(4))
     assert (sorry.status, portal.status, wrapped.status, gateway.status) == (403, 200, 501, 502)

@@ -77,12 +77,19 @@ def pause(
 
 @app.command()
 def resume(
-    who: Some = None, everyone: Everyone = False, data_dir: DataDir = None, as_json: AsJson = False
+    who: Some = None,
+    cooldowns: Annotated[
+        bool,
+        typer.Option("--cooldowns", help="Also end the cool-downs of the accounts and of their projects."),
+    ] = False,
+    everyone: Everyone = False,
+    data_dir: DataDir = None,
+    as_json: AsJson = False,
 ) -> None:
-    """Take paused accounts into use again."""
+    """Take paused accounts into use again; with --cooldowns also those that were left alone after a failure."""
     from regrant.cli import standing
 
-    standing.resume(data_dir, who, everyone=everyone, as_json=as_json)
+    standing.resume(data_dir, who, cooldowns=cooldowns, everyone=everyone, as_json=as_json)
 
 
 @app.command()

@@ -16,7 +16,7 @@ from regrant.accounts.events import Paused, Resumed
 from regrant.accounts.model import Account
 from regrant.app import App
 from regrant.cli.session import check_stored, pick, pick_some, run_on
-from regrant.cli.shown import account_view, advise_in_words, corrupt_view, describe
+from regrant.cli.shown import account_view, advise_in_words, corrupt_view, describe, quota_views
 from regrant.cli.terminal import (
     USAGE,
     Failure,
@@ -71,7 +71,8 @@ def show(folder: Path | None, who: str, *, as_json: bool) -> None:
         unread = next((one for one in app.keeper.corrupt() if one.id == who), None)
         if unread is not None and app.keeper.entry(who) is None:
             return corrupt_view(unread)
-        return account_view(app, pick(app, who))
+        entry = pick(app, who)
+        return {**account_view(app, entry), "quota": quota_views(app, entry)}
 
     view = run_on(folder, work)
     if as_json:
@@ -100,10 +101,15 @@ def pause(
     _report(_each(folder, who, act, everyone=everyone), "paused", single=len(who or ()) == 1, as_json=as_json)
 
 
-def resume(folder: Path | None, who: Sequence[str] | None, *, everyone: bool, as_json: bool) -> None:
+def resume(
+    folder: Path | None, who: Sequence[str] | None, *, cooldowns: bool, everyone: bool, as_json: bool
+) -> None:
     async def act(app: App, entry: Entry) -> dict[str, Any]:
         await app.keeper.change(entry.account.id, Resumed())
-        return {}
+        if not cooldowns:
+            return {}
+        project = entry.account.project(app.settings().google.client_id) or entry.account.id
+        return {"cleared": app.pool.clear_all(account=entry.account.id, project=project)}
 
     _report(
         _each(folder, who, act, everyone=everyone), "resumed", single=len(who or ()) == 1, as_json=as_json
@@ -211,6 +217,8 @@ def _tell(result: dict[str, Any], done: str) -> None:
         complain(f"{result['email']}: {result['error']}", result["hint"])
         return
     say(f"{result['email']}: {result.get('outcome', done)}")
+    if "cleared" in result:
+        say(f"  {result['cleared']} cool-downs ended")
     if not result["ok"] and result["account"] is not None:
         if result["outcome"] == "unknown":
             complain(f"{result['email']}: Google gave no verdict", "Try again; regrant doctor looks into it.")

@@ -59,7 +59,7 @@ _VERIFY = Refusal(
     "Google wants the owner to verify the account; open the link and follow it.",
 )
 _ADMIN = Refusal(
-    "admin_policy",
+    "policy_denied",
     False,
     "A policy of the Workspace or organisation forbids this; ask its administrator.",
 )
