@@ -12,12 +12,14 @@ from regrant.accounts.entry import Entry
 from regrant.accounts.events import Notify
 from regrant.accounts.model import Account
 from regrant.pool.arrangement import Grouping
+from regrant.pool.cooldown import Cooldown
 from regrant.pool.lease import Absence
 from regrant.pool.pool import Pool
 from regrant.pool.selector import Candidate
 from regrant.pool.standing import Obstacle, Standing
 
 EVERY_MODEL = "*"
+NO_RESERVES: Mapping[str, Cooldown] = {}
 
 
 class Members:
@@ -104,10 +106,10 @@ def standing_of(
 ) -> Standing:
     """How the account stands, for `standing.explain`; advice in plain words. `reserves` are the pool's for that model."""
     account = entry.account
-    advice = advise(account)
-    text = advice.text if advice else ""
     project = account.project(default_client_id) or account.id
     reserve = reserves.get(project)
+    advice = advise(account)
+    text = advice.text if advice else ""
     protected = account.protected_by_hand
     attention = account.attention
     blocking = attention is not None and not attention.about_refresh
@@ -115,7 +117,7 @@ def standing_of(
     return Standing(
         id=account.id,
         email=account.email,
-        project=account.project(default_client_id) or account.id,
+        project=project,
         disabled=_obstacle(account.disabled.at, text) if account.disabled else None,
         protected=protected | {model} if EVERY_MODEL in protected or reserve else protected,
         protected_until=reserve.until if reserve else None,
