@@ -40,6 +40,8 @@ class Scraped:
         assert answer.status == 200, answer.body
         self.families = list(text_string_to_metric_families(answer.body.decode()))
         self._samples = [one for family in self.families for one in family.samples]
+        series = [(one.name, *sorted(one.labels.items())) for one in self._samples]
+        assert len(set(series)) == len(series), "no series twice"
 
     def total(self, name: str, **labels: str) -> float:
         """The sum of the samples that have these labels."""

@@ -101,8 +101,7 @@ def recorder(clock: StoppedClock) -> Recorder:
 
 def counted(recorder: Recorder, *exchanges: Exchange) -> Tally:
     recorder.exchanges.extend(exchanges)
-    recorder.drain()
-    return recorder.tally
+    return recorder.snapshot()
 
 
 # -- one exchange ------------------------------------------------------------------------------------------------------
@@ -241,10 +240,12 @@ def test_refreshes_are_counted_by_outcome_and_cause(recorder: Recorder) -> None:
     recorder.refresh_answered(Unavailable("busy", status=503), 0.1)
     recorder.refresh_answered(Unavailable("no route"), 0.1)
     causes = [("refused", "invalid_grant"), ("unavailable", "http_503"), ("unavailable", "no_answer")]
-    found = [value(recorder.tally, "regrant_refreshes_total", outcome=one, cause=why) for one, why in causes]
+    found = [
+        value(recorder.snapshot(), "regrant_refreshes_total", outcome=one, cause=why) for one, why in causes
+    ]
     assert found == [1, 1, 1]
-    assert value(recorder.tally, "regrant_refreshes_total", outcome="granted", cause="") == 0
-    assert value(recorder.tally, "regrant_refresh_duration_seconds_sum") == pytest.approx(0.4)
+    assert value(recorder.snapshot(), "regrant_refreshes_total", outcome="granted", cause="") == 0
+    assert value(recorder.snapshot(), "regrant_refresh_duration_seconds_sum") == pytest.approx(0.4)
 
 
 # -- several processes -------------------------------------------------------------------------------------------------

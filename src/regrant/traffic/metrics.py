@@ -104,7 +104,7 @@ class Metrics:
 
     def _beat(self) -> None:
         late_s = max(0.0, time.perf_counter() - self._due)
-        self.recorder.tally.observe(meters.LOOP_LAG_SECONDS, late_s)
+        self.recorder.loop_was_late(late_s)
         self._await_beat()
         self._drain()
 
@@ -114,8 +114,7 @@ class Metrics:
             asyncio.get_running_loop().call_soon(self._drain)
 
     def _take_stock(self) -> _Stock:
-        self.recorder.drain()
-        tally, views, pool = self.recorder.tally.copy(), self._views, self._views.pool
+        tally, views, pool = self.recorder.snapshot(), self._views, self._views.pool
         queued, dropped = views.traffic_queue()
         tally.put(meters.REQUESTS_IN_FLIGHT, views.in_flight())
         tally.put(meters.ATTEMPTS_IN_FLIGHT, pool.leases)

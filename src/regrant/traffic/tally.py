@@ -54,9 +54,10 @@ class Tally(msgspec.Struct):
             for labels, value in other.values.get(meter.name, {}).items():
                 self.count(meter, labels, value)
             for labels, bins in other.bins.get(meter.name, {}).items():
-                self._add_bins(meter, labels, bins)
+                self.gather(meter, bins, labels)
 
-    def _add_bins(self, meter: Meter, labels: Labels, bins: Bins) -> None:
+    def gather(self, meter: Meter, bins: Bins, labels: Labels = ()) -> None:
+        """Add the values of another histogram of the same metric."""
         own = self.bins.setdefault(meter.name, {}).setdefault(labels, Bins([0] * (len(meter.bounds) + 1)))
         own.counts = [mine + theirs for mine, theirs in zip(own.counts, bins.counts, strict=True)]
         own.total += bins.total
