@@ -22,8 +22,9 @@ from tests.accounts.keeper_stage import (
 
 from regrant.accounts.entry import Entry
 from regrant.accounts.events import Edited, Paused, Resumed
-from regrant.accounts.keeper import AccountUnusable, Keeper
+from regrant.accounts.keeper import BACKGROUND_FLIGHTS, AccountUnusable, Keeper
 from regrant.accounts.lifecycle import FAILING_AFTER_S
+from regrant.accounts.model import Disablement
 from regrant.secret import Secret
 
 REVOKED = "invalid_grant: Token has been expired or revoked."
@@ -467,6 +468,33 @@ class TestAheadOfTime:
             await eventually(lambda turn=turn: len(stage.google.asked) == turn)  # type: ignore[misc]
             await eventually(lambda: entry_of(keeper).account.last_refresh_at == stage.clock.at)
         assert stage.on_disk()["proxy_disabled"] is True
+
+    async def test_a_disabled_account_is_not_asked_by_the_idle_keeper(self, stage: Stage) -> None:
+        stage.add(
+            "dead", last_used_at=0, disabled=Disablement(at=1, reason="invalid_grant: x", cause="revoked")
+        )
+        stage.add("idle", last_used_at=0)
+        await stage.keeper()
+        stage.clock.at += 30 * DAY_S
+        await eventually(lambda: stage.google.asked)
+        await asyncio.sleep(1.2)  # the keeper looks ahead once a second
+        assert stage.google.asked == ["refresh-idle-1"]
+
+    async def test_many_overdue_accounts_are_asked_a_few_at_a_time_and_once_each(self, stage: Stage) -> None:
+        """A machine that was off for months makes no storm. Breaks when: `_look_ahead` leaves out BACKGROUND_FLIGHTS."""
+        names = [f"account-{number}" for number in range(3 * BACKGROUND_FLIGHTS)]
+        for name in names:
+            stage.add(name, last_used_at=0)
+        stage.clock.at += 100 * DAY_S
+        stage.google.hold()
+        await stage.keeper()
+        await eventually(lambda: len(stage.google.asked) == BACKGROUND_FLIGHTS)
+        await asyncio.sleep(1.2)  # the keeper looks ahead once a second
+        assert len(stage.google.asked) == BACKGROUND_FLIGHTS
+        stage.google.open.set()
+        await eventually(lambda: len(stage.google.asked) == len(names))
+        await asyncio.sleep(1.2)
+        assert sorted(stage.google.asked) == sorted(f"refresh-{name}-1" for name in names)
 
     async def test_an_idle_account_found_dead_is_disabled(self, stage: Stage) -> None:
         stage.add(last_used_at=0)

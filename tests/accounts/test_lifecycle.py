@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import subprocess
 import sys
+from collections import Counter
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -910,6 +911,24 @@ class TestRefreshingAheadOfTime:
     def test_an_account_that_was_never_asked_counts_from_the_start(self) -> None:
         unknown = changed(EXPIRED, last_refresh_at=0, created_at=0, last_used_at=0)
         assert self.due(Kept(unknown)) == NOW - 10 + self.WEEK * jitter_share("ann", 1)
+
+    def test_ten_thousand_idle_accounts_added_together_are_asked_apart(self) -> None:
+        """Breaks when: `next_refresh_at` leaves out `jitter_share`."""
+        idle = changed(EXPIRED, last_refresh_at=int(NOW) - 100, last_used_at=0)
+        due = [self.due(Kept(changed(idle, id=f"account-{number}"))) for number in range(10_000)]
+        hours = Counter(int((at - NOW) // 3600) for at in due if at is not None)
+        assert sum(hours.values()) == 10_000
+        assert max(hours.values()) < 450  # 33.6 hours share them
+        assert all(0.79 * self.WEEK < at - NOW <= self.WEEK for at in due if at is not None)
+
+    def test_a_clock_turned_back_delays_neither_a_refresh_nor_the_idle_check(self) -> None:
+        """Breaks when: `holds_off` is `now < self.retry_at`, or `next_refresh_at` counts from a refresh yet to come."""
+        year = 365 * 86_400
+        assert self.due(Kept(STALE, retry_at=NOW + year)) == NOW
+        _, effects = step(Kept(EXPIRED, retry_at=NOW + year), TokenWanted(), NOW)
+        assert [type(effect) for effect in effects] == [StartRefresh]
+        from_the_future = changed(EXPIRED, last_refresh_at=int(NOW) + year, last_used_at=0)
+        assert self.due(Kept(from_the_future)) == NOW - 10 + self.WEEK * jitter_share("ann", 1)
 
     @pytest.mark.parametrize(
         "kept",

@@ -214,7 +214,7 @@ class Keeper:
             case Freshness.STALE:
                 self._want(entry)
                 return kept.account.token.access_token
-            case Freshness.EXPIRED if now < kept.retry_at and kept.lasts(now):
+            case Freshness.EXPIRED if kept.holds_off(now) and kept.lasts(now):
                 return (
                     kept.account.token.access_token
                 )  # refreshing fails for now: it is used until it really ends
@@ -251,7 +251,7 @@ class Keeper:
             raise AccountUnusable(account_id, "disabled")
         if not (account.in_pool or (trial and account.needs_attention_only)):
             raise AccountUnusable(account_id, "paused" if account.paused else "attention")
-        if entry.landing is None and self.clock.now() < entry.kept.retry_at:
+        if entry.landing is None and entry.kept.holds_off(self.clock.now()):
             raise AccountUnusable(account_id, _why_not_refreshed(account), entry.kept.retry_at)
         return entry
 

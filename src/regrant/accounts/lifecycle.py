@@ -64,6 +64,7 @@ from regrant.secret import Secret
 
 FIRST_BACKOFF_S = 1.0
 MAX_BACKOFF_S = 300.0
+LONGEST_BACKOFF_S = 1.2 * MAX_BACKOFF_S  # with jitter
 FAILING_AFTER_S = 600.0  # a refresh that has failed for so long is shown to the owner
 USED_RECENTLY_S = DAY_S
 
@@ -82,6 +83,10 @@ class Kept:
     """No refresh before this time, after a failure that says nothing about the grant."""
     recovering: bool = False
     """`disabled` was taken back without proof; the recovery is announced when a refresh succeeds."""
+
+    def holds_off(self, now: float) -> bool:
+        """Whether no refresh may start yet. A clock that was turned back makes no back-off longer than any can be."""
+        return now < self.retry_at <= now + LONGEST_BACKOFF_S
 
     def lasts(self, now: float) -> bool:
         """Whether the access token works still, however little is left of it."""
@@ -154,7 +159,7 @@ def _want(kept: Kept, event: TokenWanted, now: float) -> tuple[Kept, tuple[Effec
         return kept, ()
     if not event.explicit:
         wanted = kept.account.disabled is None and kept.freshness(now) is not Freshness.FRESH
-        if not wanted or now < kept.retry_at:
+        if not wanted or kept.holds_off(now):
             return kept, ()
     return _start(kept, now, explicit=event.explicit)
 
@@ -525,9 +530,12 @@ def next_refresh_at(kept: Kept, now: float, *, idle_check_s: float, since: float
     account = kept.account
     if account.disabled is not None or kept.flight is not None or not account.token.refresh_token:
         return None
+    held_until = kept.retry_at if kept.holds_off(now) else 0.0
     used_recently = account.in_pool and now - account.last_used_at < USED_RECENTLY_S
     if used_recently and kept.freshness(now) is not Freshness.FRESH:
-        return max(now, kept.retry_at)
-    asked_at = max(account.last_refresh_at, account.created_at) or since
+        return max(now, held_until)
+    known_at = max(account.last_refresh_at, account.created_at)
+    # One that is yet to come tells that the clock was turned back: the check would not come for as long.
+    asked_at = known_at if 0 < known_at <= now else since
     from_idle = asked_at + idle_check_s * jitter_share(account.id, account.generation)
-    return max(from_idle, kept.retry_at)
+    return max(from_idle, held_until)
