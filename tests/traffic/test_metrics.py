@@ -287,7 +287,7 @@ from regrant.traffic.ledger import Ledger
 from regrant.traffic.tally import Tally
 ledger, tally = Ledger(Path(sys.argv[1])), Tally()
 tally.count(meters.REQUESTS, ("openai", "m", "200", "ok"), 10)
-ledger.write(tally)
+ledger.write(tally, 1)
 """
 
 
@@ -303,7 +303,7 @@ def test_counters_of_ended_processes_are_put_together_and_nothing_is_lost_or_cou
 ) -> None:
     folder = begin_run(tmp_path)
     mine = Ledger(folder)
-    mine.write(Tally())
+    mine.write(Tally(), 1)
     pids = [writer(folder) for _ in range(3)]
     assert total(mine.others()) == 30
     seen: list[float] = []
@@ -328,6 +328,18 @@ def test_counters_of_ended_processes_are_put_together_and_nothing_is_lost_or_cou
     )
     put_away(folder, pids[0])
     assert total(mine.others()) == 30
+
+
+def test_an_older_copy_never_replaces_a_newer_one(tmp_path: Path) -> None:
+    folder = begin_run(tmp_path)
+    mine, newer = Ledger(folder), Tally()
+    newer.count(meters.REQUESTS, ("openai", "m", "200", "ok"), 2)
+    mine.write(newer, 2)
+    mine.write(Tally(), 1)
+    reader = Ledger(folder)
+    assert total(reader.others()) == 2
+    mine.write(Tally(), 3)
+    assert total(reader.others()) == 0
 
 
 def test_a_scrape_in_the_middle_of_putting_away_counts_once(tmp_path: Path) -> None:

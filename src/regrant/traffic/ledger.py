@@ -13,6 +13,7 @@ from __future__ import annotations
 import contextlib
 import os
 import shutil
+import threading
 import time
 from pathlib import Path
 from typing import TypeVar
@@ -47,10 +48,15 @@ class Ledger:
         self._folder = folder
         # The start time keeps a process apart from an earlier one with the same number.
         self._own = folder / f"{os.getpid()}.{time.time_ns()}{SUFFIX}"
+        self._turn = threading.Lock()
+        self._written = 0
 
-    def write(self, tally: Tally) -> None:
-        """Replace this process's numbers. Raises OSError."""
-        _write(self._own, msgspec.msgpack.encode(tally))
+    def write(self, tally: Tally, number: int) -> None:
+        """Replace this process's numbers by those taken as the `number`th, unless later ones are there. Raises OSError."""
+        with self._turn:
+            if number > self._written:
+                _write(self._own, msgspec.msgpack.encode(tally))
+                self._written = number
 
     def others(self) -> list[Tally]:
         """The numbers of the other processes, those that have ended included. Raises OSError."""

@@ -52,6 +52,8 @@ class Views:
 class _Stock:
     """What a thread goes on with: the numbers of this process, and copies of what else is looked at."""
 
+    number: int
+    """Counts up: an older copy must not replace a newer one on disk."""
     tally: Tally
     entries: Sequence[Entry]
     corrupt: Sequence[Corrupt]
@@ -67,7 +69,7 @@ class Metrics:
         self.recorder = recorder
         self._views = views
         self._ledger = ledger
-        self._turn = asyncio.Lock()
+        self._taken = 0
         self._timer: asyncio.TimerHandle | None = None
         self._due = 0.0
 
@@ -90,13 +92,11 @@ class Metrics:
 
     async def scrape(self, accept: str) -> tuple[str, bytes]:
         """Content type and body for a scraper with this Accept header."""
-        async with self._turn:
-            return await asyncio.to_thread(self._answer, self._take_stock(), accept)
+        return await asyncio.to_thread(self._answer, self._take_stock(), accept)
 
     async def _publish(self) -> None:
         if self._ledger is not None:
-            async with self._turn:  # an older copy must not replace a newer one on disk
-                await asyncio.to_thread(self._share, self._take_stock())
+            await asyncio.to_thread(self._share, self._take_stock())
 
     def _await_beat(self) -> None:
         self._due = time.perf_counter() + BEAT_S
@@ -127,7 +127,9 @@ class Metrics:
         tally.put(meters.TRAFFIC_DROPPED, dropped)
         tally.put(meters.LOG_FAILURES, logs.failures())
         tally.put(meters.WORKERS, 1)
+        self._taken += 1
         return _Stock(
+            number=self._taken,
             tally=tally,
             entries=views.keeper.entries(),
             corrupt=views.keeper.corrupt(),
@@ -151,7 +153,7 @@ class Metrics:
         if self._ledger is None:
             return False
         try:
-            self._ledger.write(stock.tally)
+            self._ledger.write(stock.tally, stock.number)
         except OSError as error:
             _warn(error)
         return True
