@@ -52,13 +52,12 @@ from regrant.notify.alerts import Alerts
 from regrant.oauth.client import GoogleOAuth
 from regrant.oauth.google import OAuthClient
 from regrant.pool.appeal import appeal_text
-from regrant.pool.appeal import appeal_text
 from regrant.pool.arrangement import arrange, grouping_of
 from regrant.pool.cooldown import Cooldown, CooldownKey
 from regrant.pool.members import Members
 from regrant.pool.pool import Pool
-from regrant.pool.quota_cloud import CloudReader
 from regrant.pool.quota import Rules
+from regrant.pool.quota_cloud import CloudReader
 from regrant.pool.quota_guard import QuotaGuard
 from regrant.pool.sharing import SharedCooldowns
 from regrant.pool.strategies.sticky import Sticky
@@ -212,7 +211,6 @@ class App:
         )
         arrange(self.pool, settings().pool)
         self.pool.appeal.listeners.append(_report_waiting)
-        self.pool.appeal.listeners.append(_report_waiting)
         self.members = Members(
             self.pool,
             lambda: settings().google.client_id,
@@ -225,6 +223,8 @@ class App:
             self.state,
             clock=clock,
             rules=lambda: _quota_rules(settings().quota),
+            default_client_id=lambda: settings().google.client_id,
+        )
         self.cloud_quotas = CloudReader(
             self.quota,
             self.keeper,
@@ -233,8 +233,6 @@ class App:
             clock=clock,
             wanted=lambda: settings().quota.read_cloud,
             endpoints=lambda: settings().google.endpoints,
-        )
-            default_client_id=lambda: settings().google.client_id,
         )
         self.pipeline = Pipeline(
             self.keeper,
@@ -310,9 +308,9 @@ class App:
         self.exchange_listeners.append(self.traffic.record)
         await self.keeper.start()
         self.members.fill(self.keeper.entries())
-        self.keeper.spawn(self.cloud_quotas.follow(), "read quotas from Google")
         self.keeper.listen(self.members)
         await self.quota.start()
+        self.keeper.spawn(self.cloud_quotas.follow(), "read quotas from Google")
         self.keeper.listen(self.incidents)
         self.exchange_listeners.append(self.incidents.exchange_finished)
         await self.incidents.start()
@@ -333,8 +331,8 @@ class App:
     async def close(self) -> None:
         """End: refreshes in flight are waited for, everything is written."""
         self.begin_close()
-        await self.metrics.close()
         await self.keeper.close()
+        await self.metrics.close()
         await self.alerts.close()
         await self.transport.close()
         await self.incidents.close()
@@ -559,11 +557,6 @@ def _quota_rules(quota: Quota) -> Rules:
 @functools.cache
 def _zone(name: str) -> zoneinfo.ZoneInfo:
     return zoneinfo.ZoneInfo(name)
-
-
-def _report_waiting(count: int) -> None:
-    if count:
-        log.warning("requests_waiting", appeal_text(count), count=count)
 
 
 def _report_waiting(count: int) -> None:
