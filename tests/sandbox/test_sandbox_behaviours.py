@@ -109,8 +109,9 @@ def test_named_oauth_error_is_told_by_the_token_endpoint(
 def test_token_endpoint_can_answer_what_is_no_oauth_error(sandbox: SandboxControl, ann: MintedGrant) -> None:
     for name in ("html_sorry", "captive_portal", "error_object", "502", "403_html"):
         sandbox.script("error", name=name, endpoint="token")
-    sorry, portal, wrapped, gateway = (refresh(sandbox, ann) for _ in range(4))
-    assert (sorry.status, portal.status, wrapped.status, gateway.status) == (403, 200, 501, 502)
+    sorry, portal, wrapped, gateway, firewall = (refresh(sandbox, ann) for _ in range(5))
+    statuses = [one.status for one in (sorry, portal, wrapped, gateway, firewall)]
+    assert statuses == [403, 200, 501, 502, 403]
     assert b"automated queries" in sorry.body
     assert b"invalid_grant" in portal.body
     assert portal.headers["content-type"].startswith("text/html")

@@ -14,7 +14,7 @@ Pure: no clock. The cool-downs themselves are `cooldown.py`, how long they last 
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from typing import Generic, TypeVar
 
@@ -44,13 +44,11 @@ class Circuit:
 
 
 class Breaker(Generic[K]):
-    """The circuits that are half-open, by what they protect. False when there are none."""
+    """`circuits` are those that are half-open, by what they protect; it stays the same object."""
 
     def __init__(self) -> None:
         self._circuits: dict[K, Circuit] = {}
-
-    def __bool__(self) -> bool:
-        return bool(self._circuits)
+        self.circuits: Mapping[K, Circuit] = self._circuits
 
     def half_open(self, key: K, circuit: Circuit) -> None:
         """Its guessed time is over."""

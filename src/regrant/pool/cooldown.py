@@ -139,9 +139,9 @@ class Cooldowns:
         return self._release(key) or half_open
 
     @property
-    def half_open(self) -> bool:
-        """Whether anything may only be tried by one request; else `probe` need not be asked."""
-        return bool(self._breaker)
+    def circuits(self) -> Mapping[CooldownKey, Circuit]:
+        """What is half-open now, and later: while it is empty, `probe` need not be asked."""
+        return self._breaker.circuits
 
     def probe(self, *, project: str, account: str, model: str, now: float) -> Probe | None:
         """Begin a trial of all that is half-open for this call; None if nothing is."""

@@ -23,10 +23,12 @@ from regrant.pool.selector import Allowed, Candidate, Part, Roster
 from regrant.pool.slow_start import SlowStart
 from regrant.pool.strategies import STRATEGIES, Strategy
 from regrant.pool.waiting import WaitingRoom, Waits
-from regrant.upstream.faults import Fault, Scope
+from regrant.upstream.faults import Fault, FaultKind, Scope
 
 MAX_CENSUSES = 1_000
 
+
+_FOR_A_PERSON = {FaultKind.BILLING, FaultKind.PERMISSION}
 
 CooldownChanged = Callable[[CooldownKey, Cooldown | None], None]
 """Told of each cool-down set (or cleared: None) by this process, to share it."""
@@ -66,6 +68,7 @@ class Pool:
         self._absences: Counter[Absence] = Counter()
         self._in_flight: dict[str, int] = {}
         self._cooldowns = Cooldowns(self._cooldown_changed)
+        self._half_open = self._cooldowns.circuits
         self._reserves = Cooldowns(self._cooldown_changed)
         self._fields = Fields(self._cooldowns, self._reserves, self._in_flight)
         self._none: dict[tuple[str, str], Census] = {}
@@ -156,7 +159,7 @@ class Pool:
         account = None if self._cooldowns.holds_model(model) else self._choose(wish, plan, now)
         if account is None:
             return self._explain_none(wish, plan, now)
-        probe = self._probe(account, model, now) if self._cooldowns.half_open else None
+        probe = self._probe(account, model, now) if self._half_open else None
         return Lease(account, model, self._in_flight, probe)
 
     def _probe(self, account: Candidate, model: str, now: float) -> Probe | None:
@@ -299,11 +302,11 @@ class Pool:
                 self.clear(key)
 
     def pardon(self, account: Candidate) -> None:
-        """End the account's own cool-down, and its project's if that waits for a person: a person has acted."""
+        """End the account's own cool-down, and its project's if that needed a person: a person has acted."""
         self.clear(CooldownKey(scope=Scope.ACCOUNT, account=account.id))
         project = CooldownKey(scope=Scope.PROJECT, project=account.project)
         held = self._cooldowns.get(project)
-        if held is not None and math.isinf(held.until):
+        if held is not None and held.why in _FOR_A_PERSON:
             self.clear(project)
 
     def clear(self, key: CooldownKey) -> None:

@@ -66,6 +66,9 @@ _COOLDOWN_ADVICE = {
     FaultKind.OVERLOADED: "The model is overloaded at Google for everyone.",
     FaultKind.MODEL_NOT_ALLOWED: "Enable the model in the project's Model Garden.",
     FaultKind.UNUSABLE_HERE: "Google does not serve this project from where the gateway runs.",
+    FaultKind.SPEND_LIMIT: "The project spends too fast for its tier; it reopens within ten minutes.",
+    FaultKind.PERMISSION: "Google refuses the account or its project; the attention of the account that met it says why.",
+    FaultKind.BLOCKED: "Something that is not Google's API refused the call: a firewall, a portal, or a block of this address.",
     FaultKind.TOKEN_REJECTED: "Google refuses even fresh access tokens; sign in again if it stays so.",
 }
 
