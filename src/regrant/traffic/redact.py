@@ -20,13 +20,11 @@ _NAMES = "|".join(
 """Ends of the names of fields and headers that hold secrets: `x-goog-api-key`, `clientSecret`, `OPENAI_API_KEY`."""
 
 _NAMED = re.compile(
-    rf"""((?:{_NAMES})\\*["']?\s*[:=]\s*)"""  # the name, its closing quote, and what stands before the value
-    r"""(?:(?P<escaped>\\+")(?:.*?)(?:(?P=escaped)|\Z)"""  # JSON inside a JSON string
-    r"""|(?P<double>")(?:[^"\\]|\\.)*(?:"|\\?\Z)"""
-    r"""|(?P<single>')[^']*(?:'|\Z)"""
-    r"""|(?:(?:bearer|basic|token)\s+)?[^\s"'\\,;&<>{}\[\]()]+)""",
-    re.IGNORECASE | re.DOTALL,
+    rf"""(?:{_NAMES})\\*["']?\s*[:=]\s*"""  # the name, its closing quote, and what stands before the value
+    r"""(?:(?P<quote>\\*"|')|(?P<bare>(?:(?:bearer|basic|token)\s+)?[^\s"'\\,;&<>{}\[\]()]+))""",
+    re.IGNORECASE,
 )
+_QUOTE = re.compile(r'(\\*)"')
 _QUERY = re.compile(r"""([?&](?:key|sig|signature|auth)=)[^&\s"'\\#<>]+""", re.IGNORECASE)
 _SCHEME = re.compile(
     r"""\b(bearer\s+|basic\s+(?=[A-Za-z+/]*(?-i:[0-9=A-Z])))[A-Za-z0-9._~+/=-]{4,}""", re.IGNORECASE
@@ -44,12 +42,36 @@ def clean(text: str, secrets: Iterable[Secret] = ()) -> str:
     """`text` with the mask in place of every secret, JSON still being JSON. `secrets` are known ones."""
     text = redact(text, secrets)
     text = _PEM.sub(MASK, text)
-    text = _NAMED.sub(_mask_value, text)
+    text = _mask_named(text)
     text = _QUERY.sub(rf"\1{MASK}", text)
     text = _SCHEME.sub(rf"\1{MASK}", text)
     return _SHAPES.sub(MASK, text)
 
 
-def _mask_value(found: re.Match[str]) -> str:
-    quote = found["escaped"] or found["double"] or found["single"] or ""
-    return f"{found[1]}{quote}{MASK}{quote}"
+def _mask_named(text: str) -> str:
+    parts: list[str] = []
+    at = 0
+    while found := _NAMED.search(text, at):
+        begin = found.end() if found["quote"] else found.start("bare")
+        parts += (text[at:begin], MASK)
+        at = _end_of_value(text, begin, found["quote"]) if found["quote"] else found.end()
+    return "".join((*parts, text[at:]))
+
+
+def _end_of_value(text: str, begin: int, quote: str) -> int:
+    """Where the quoted value that begins there ends; where the text does, if it was cut.
+
+    JSON inside of JSON strings has its quotes behind backslashes: `depth` of them around this value, twice as many and one
+    more before a quote inside of it, and a multiple of `2 * depth + 2` for its own backslashes. Fewer: an outer string ends.
+    """
+    if quote == "'":
+        end = text.find("'", begin)
+        return end if end >= 0 else len(text)
+    depth = len(quote) - 1
+    for found in _QUOTE.finditer(text, begin):
+        slashes = len(found[1])
+        if slashes < depth:
+            return found.start()
+        if (slashes - depth) % (2 * depth + 2) == 0:
+            return found.end() - 1 - depth
+    return len(text)
