@@ -2,8 +2,8 @@
 
 Pure: `now` (unix seconds) is passed in. Theory of operation: a `Tally` per (project, model) has four numbers of our own and
 those that other processes told. For each it has a gate: the number of our own at which, together with the others', the reserve
-begins. Counting compares two integers with two gates and nothing more; everything else happens when a gate is reached, a window
-turns, another process speaks or a limit changes. Where the limits come from is `quota_limits.py`; sharing and carrying out is
+begins. Counting a call adds one to one integer and compares it with the nearer of two gates; everything else happens when a gate is
+reached, a window turns, another process speaks or a limit changes. Where the limits come from is `quota_limits.py`; sharing and carrying out is
 `quota_guard.py`.
 """
 
@@ -102,6 +102,8 @@ class Tally:
     """One (project, model). `since` and `until` bound the time in which its numbers may be counted on without a look at the windows."""
 
     __slots__ = (
+        "call_gate",
+        "calls",
         "day",
         "gates",
         "hold",
@@ -124,6 +126,10 @@ class Tally:
         self.since = self.until = 0.0
         self.minute = 0
         self.day = (0.0, 0.0)
+        self.calls = 0
+        """Of this minute, those included that `own` does not know yet."""
+        self.call_gate: float = math.inf
+        """The number of calls at which a gate of requests is reached."""
         self.own = [0, 0, 0, 0]
         self.others = [0, 0, 0, 0]
         self.gates = [math.inf] * 4
@@ -134,8 +140,16 @@ class Tally:
         self.written: Counts = (0, 0, 0, 0)
         self.touched_at = 0.0
 
+    def settle(self) -> list[int]:
+        """Our own numbers, every call included."""
+        own = self.own
+        own[_RPD] += self.calls - own[_RPM]
+        own[_RPM] = self.calls
+        return own
+
     def turn(self, now: float, zone: tzinfo) -> None:
         """Begin the minute, and the day, that `now` is in."""
+        self.settle()
         day = day_at(now, zone)
         if day != self.day:
             self.day = day
@@ -144,7 +158,7 @@ class Tally:
             self.rows.clear()
             self.reported.clear()
         self.minute = int(now // MINUTE_S) * MINUTE_S
-        self.own[_RPM] = self.own[_TPM] = 0
+        self.calls = self.own[_RPM] = self.own[_TPM] = 0
         self.since = self.minute - TOLERATED_STEP_S
         self.until = min(float(self.minute + MINUTE_S), day[1])
         self.add_up()
@@ -162,7 +176,7 @@ class Tally:
 
     def used(self, number: int) -> Reported:
         """The most that anybody has counted, ours and the other processes' added up."""
-        counted = Reported(self.own[number] + self.others[number], Source.COUNTED, self.touched_at)
+        counted = Reported(self.settle()[number] + self.others[number], Source.COUNTED, self.touched_at)
         reported = self.reported.get(MEASURES[number])
         return reported if reported is not None and reported.value > counted.value else counted
 
@@ -198,11 +212,9 @@ class Ledger:
         tally = self._tallies.get((project, model))
         if tally is None or not tally.since <= now < tally.until:
             tally = self._current(project, model, now)
-        own, gates = tally.own, tally.gates
-        own[_RPM] += 1
-        own[_RPD] += 1
         tally.touched_at = now
-        if own[_RPM] >= gates[_RPM] or own[_RPD] >= gates[_RPD]:
+        tally.calls += 1
+        if tally.calls >= tally.call_gate:
             self._judge(tally)
 
     def count_tokens(self, project: str, model: str, tokens: int, now: float) -> None:
@@ -252,7 +264,8 @@ class Ledger:
     def unwritten(self, now: float) -> Iterator[Row]:
         """What this process has counted and not yet handed out."""
         for tally in self._tallies.values():
-            counts: Counts = (tally.own[0], tally.own[1], tally.own[2], tally.own[3])
+            own = tally.settle()
+            counts: Counts = (own[_RPM], own[_TPM], own[_RPD], own[_TPD])
             if counts != tally.written and now < tally.day[1]:
                 tally.written = counts
                 yield Row(
@@ -329,10 +342,13 @@ class Ledger:
             reported = tally.reported.get(measure)
             reached = reported is not None and reported.value >= threshold
             tally.gates[number] = 0 if reached else threshold - tally.others[number]
+        own = tally.settle()
+        tally.call_gate = min(tally.gates[_RPM], tally.gates[_RPD] - (own[_RPD] - own[_RPM]))
         self._judge(tally)
 
     def _judge(self, tally: Tally) -> None:
-        reached = [number for number in range(4) if tally.own[number] >= tally.gates[number]]
+        own = tally.settle()
+        reached = [number for number in range(4) if own[number] >= tally.gates[number]]
         last = max(reached, key=tally.ends, default=None)
         hold = None if last is None else Hold(tally.ends(last), MEASURES[last])
         if hold != tally.hold:
