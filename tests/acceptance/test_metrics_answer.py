@@ -215,6 +215,7 @@ def test_a_death_and_the_return_are_counted_and_the_return_is_timed(
         assert now.by("regrant_accounts", "state") == {"active": 1, "disabled": 1}
         assert now.by("regrant_faults_total", "kind") == {"account_died": 1}
         assert now.total("regrant_reauth_to_first_success_seconds_count") == 0
+        assert now.total("regrant_incidents_open") == 1
 
         added = gateway.admin("POST", "/api/accounts", {"refresh_token": sandbox.grant(ANN).refresh_token})
         assert added.json()["outcome"] == "recovered"
@@ -223,6 +224,7 @@ def test_a_death_and_the_return_are_counted_and_the_return_is_timed(
         assert now.total("regrant_reauth_to_first_success_seconds_count") == 1
         assert 0 < now.total("regrant_reauth_to_first_success_seconds_sum") < 5
         assert now.by("regrant_accounts", "state") == {"active": 2}
+        assert now.total("regrant_incidents_open") == 0
         granted = [call for call in sandbox.journal(endpoint="token") if call["status"] == 200]
         assert now.total("regrant_refreshes_total", outcome="granted") == len(granted)
 
