@@ -265,6 +265,23 @@ def test_accounts_are_counted_in_the_states_that_the_list_shows(
         assert scrape(gateway).by("regrant_accounts", "state") == dict(listed)
 
 
+def test_an_account_that_cannot_be_stored_is_shown_until_it_is(
+    sandbox: SandboxProcess, data_dir: Path, people: People
+) -> None:
+    people("ann")
+    with Gateway(data_dir, sandbox.url) as gateway:
+        obstacle = data_dir / "locks" / "ann.write.lock"
+        obstacle.unlink(missing_ok=True)
+        obstacle.mkdir()
+        sandbox.revoke(ANN)
+        gateway.admin("POST", "/api/accounts/ann/verify")
+        scraped_when(
+            gateway, lambda now: now.total("regrant_accounts_not_persisted") == 1, "it is not stored"
+        )
+        obstacle.rmdir()
+        scraped_when(gateway, lambda now: now.total("regrant_accounts_not_persisted") == 0, "it is stored")
+
+
 # -- the answer itself -------------------------------------------------------------------------------------------------
 
 
