@@ -24,11 +24,12 @@ from pathlib import Path
 from typing import Any
 
 sys.path.insert(0, str(Path(__file__).parent.parent))
-from bench import costs, deaths, selection, speed, starting
-from bench.costs import Bench, Scale
 from bench.goals import Result, table
+from bench.scale import Bench, Scale
 from bench.stage import LITELLM, ROOT, DidNotStart, NotRun
 from bench.work import Wrong
+
+from bench import costs, deaths, selection, speed, starting
 
 Row = Callable[[Bench], list[Result]]
 

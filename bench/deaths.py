@@ -7,8 +7,8 @@ from __future__ import annotations
 
 from concurrent.futures import ThreadPoolExecutor
 
-from bench.costs import Bench
 from bench.goals import Result
+from bench.scale import Bench
 from bench.work import Wrong
 
 from bench import pretend

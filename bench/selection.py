@@ -15,8 +15,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 sys.path.insert(0, str(Path(__file__).parent.parent))
-from bench.costs import Bench
 from bench.goals import Result
+from bench.scale import Bench
 from bench.work import FLASH, Wrong
 
 if TYPE_CHECKING:

@@ -14,8 +14,8 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import uvloop
-from bench.costs import Bench
 from bench.goals import Result
+from bench.scale import Bench
 from bench.stage import Contestant, NotRun
 from bench.work import FLASH, SAID, Door, Wrong
 

@@ -10,8 +10,8 @@ import time
 import urllib.request
 from pathlib import Path
 
-from bench.costs import Bench
 from bench.goals import Result
+from bench.scale import Bench
 from bench.stage import Upstream
 from bench.work import Wrong
 

@@ -8,8 +8,8 @@ import shutil
 from pathlib import Path
 
 import pytest
-from bench.costs import Bench, Scale
 from bench.goals import GOALS, Goal, Result, table
+from bench.scale import Bench, Scale
 from bench.work import Check, Load, Said, Wrong, read_chat
 
 from bench import compare, conformance, load, pace, page, stage
