@@ -154,7 +154,11 @@ class Pool:
             self._reserves.prune(now)
         choice = self._choices.find(wish.client, model) if self._choices else DEFAULT
         plan = self._plans.get(choice) or self._plan(choice)
-        if now >= self._trials.next_at and (trial := self._try_out(wish, plan, now)) is not None:
+        if (
+            now >= self._trials.next_at
+            and not wish.exclude
+            and (trial := self._try_out(wish, plan, now)) is not None
+        ):
             return trial
         account = None if self._cooldowns.holds_model(model) else self._choose(wish, plan, now)
         if account is None:
@@ -166,10 +170,10 @@ class Pool:
         return self._cooldowns.probe(project=account.project, account=account.id, model=model, now=now)
 
     def _try_out(self, wish: Wish, plan: _Plan, now: float) -> Lease | None:
-        """A lease on an account that waits for a person and is due to be tried, if this request can try one."""
+        """A lease on an account that waits for a person and is due to be tried, if this request can try one; its first only."""
 
         def may(candidate: Candidate) -> bool:
-            suits = candidate.id not in wish.exclude and (wish.suits is None or wish.suits(candidate))
+            suits = wish.suits is None or wish.suits(candidate)
             grouped = not plan.limit or plan.limit in candidate.groups
             held = blocked.of(candidate.project, candidate.id)
             # Its project may be out until a person acts, too: that is what is tried.
@@ -256,7 +260,13 @@ class Pool:
             outcome = self.lease(wish)
             if isinstance(outcome, Lease):
                 return outcome
-        return await self._room.wait(wish, deadline=deadline, max_wait_s=max_wait_s, rescue_s=rescue_s)
+        while True:
+            outcome = await self._room.wait(wish, deadline=deadline, max_wait_s=max_wait_s, rescue_s=rescue_s)
+            if not isinstance(outcome, Lease) or not self._reserves.holds(
+                outcome.account.project, outcome.account.id, wish.model
+            ):
+                return outcome
+            outcome.release()  # those who were let go before it have used up what there was
 
     @property
     def waiting(self) -> int:
