@@ -12,6 +12,7 @@ import asyncio
 import math
 import uuid
 from collections.abc import Callable, Mapping
+from dataclasses import replace
 from typing import Any, Protocol
 
 import msgspec
@@ -22,7 +23,7 @@ from regrant.accounts.entry import Entry
 from regrant.accounts.events import Notify
 from regrant.accounts.forecast import Countdown
 from regrant.accounts.incident_words import view
-from regrant.accounts.incidents import Incident, IncidentChange, Incidents, IncidentView, see
+from regrant.accounts.incidents import Incident, IncidentChange, Incidents, IncidentView, Telling, see
 from regrant.accounts.model import Account
 from regrant.accounts.store import RefreshLock, StoreError
 from regrant.accounts.touched import Finished, Touched
@@ -31,6 +32,8 @@ from regrant.state import Change, StateDatabase
 
 KIND, REQUESTS = "incident", "incident_requests"
 LOOK_S = 0.5
+CATCH_UP_S = 2.0
+"""What the process before this one knew last may reach this one's accounts a little later; until then nothing is called over."""
 SWEEP_S = 600.0
 """How often all accounts are looked at without cause: for what merely comes with time."""
 AT_ONCE = 500
@@ -78,7 +81,7 @@ class IncidentWatch:
         self._process = uuid.uuid4().hex
         self._in_charge = self._locked = False
         self._seq = 0
-        self._swept_at = -math.inf
+        self._sweep_at = self._judge_at = -math.inf
         self.listeners: list[Callable[[IncidentChange], None]] = []
         self.followers: list[Callable[[IncidentView], None]] = []
 
@@ -122,6 +125,7 @@ class IncidentWatch:
         await self._take_charge()
         if not self._in_charge:
             await self._learn()
+        self._judge_at = self._sweep_at = -math.inf  # the accounts have just been read
 
     async def follow(self) -> None:
         """Look again and again, until cancelled."""
@@ -155,12 +159,12 @@ class IncidentWatch:
         self._share_counts()
 
     async def _watch(self) -> None:
-        now = self._clock.now()
+        now, monotonic = self._clock.now(), self._clock.monotonic()
         self._see_pool()
         self._incidents.see_clock(self._clock_skew.seconds, now)
         due = set(self._countdown.due(now))
-        if not 0 <= now - self._swept_at < SWEEP_S:
-            self._swept_at = now
+        if monotonic >= self._sweep_at:
+            self._sweep_at = monotonic + SWEEP_S
             await self._sweep()
         elif due:
             for entry in self._entries():
@@ -187,13 +191,15 @@ class IncidentWatch:
         self._incidents.observe(seen, now)
 
     def _see_pool(self) -> None:
+        if self._clock.monotonic() < self._judge_at:
+            return
         can_serve = self._serving.can_serve()
         reasons = {} if can_serve else self._serving.reasons()
         self._incidents.see_pool(self._clock.now(), can_serve=can_serve, reasons=reasons)
 
     def _tell(self) -> None:
         for telling in self._incidents.due(self._clock.now()):
-            change = IncidentChange(telling.what, self._view(telling.incident))
+            change = IncidentChange(telling.what, self._as_told(telling))
             _log(change)
             # Written before it is told, as far as the order of things goes: it is not told again after a restart.
             self._put(telling.incident)
@@ -212,7 +218,7 @@ class IncidentWatch:
                 return
         await self._learn()
         self._in_charge = True
-        self._swept_at = -math.inf
+        self._judge_at = self._sweep_at = self._clock.monotonic() + CATCH_UP_S
 
     async def _learn(self) -> None:
         """Know what is stored, in place of what was known."""
@@ -267,6 +273,12 @@ class IncidentWatch:
             shown = self._view(incident)
             for follower in self.followers:
                 follower(shown)
+
+    def _as_told(self, telling: Telling) -> IncidentView:
+        """What is over before it could be told is told as it was, and then that it is over."""
+        incident = telling.incident
+        then = incident if telling.what == "closed" else replace(incident, until=None)
+        return view(then, self._touched.of(incident.id))
 
     def _view(self, incident: Incident) -> IncidentView:
         return view(incident, self._touched.of(incident.id))

@@ -11,10 +11,10 @@ from typing import Protocol
 
 from regrant.accounts.incidents import Incidents, Kind
 
-REFUSED = 503
+REFUSED = "no_accounts"
 MAX_WAITING = 10_000
-KEEP_S = 1.5
-"""A verdict may come a moment after the request that found out about it has ended."""
+KEEP_S = 3.0
+"""A verdict may come a moment after the request that found out about it has ended, from another process a little later."""
 
 
 class Attempted(Protocol):
@@ -28,7 +28,10 @@ class Finished(Protocol):
     """A request that has ended: an `Exchange` of the traffic log."""
 
     @property
-    def status(self) -> int: ...
+    def problem(self) -> str:
+        """What kind of refusal the client was told; "" for none."""
+        ...
+
     @property
     def attempts(self) -> Sequence[Attempted]: ...
 
@@ -53,9 +56,12 @@ class Touched:
 
     def note(self, exchange: Finished, monotonic: float) -> None:
         """A request has ended. Costs a look at its attempts when nothing went wrong."""
-        failed = [attempt.account_id for attempt in exchange.attempts if attempt.fault]
-        if failed or exchange.status == REFUSED:
-            self._failures.append(_Failure(monotonic, set(failed), refused=exchange.status == REFUSED))
+        if not exchange.problem and len(exchange.attempts) == 1:
+            return  # nearly every request
+        failed = {attempt.account_id for attempt in exchange.attempts if attempt.fault}
+        refused = exchange.problem == REFUSED
+        if failed or refused:
+            self._failures.append(_Failure(monotonic, failed, refused=refused))
 
     def count(self, incidents: Incidents, monotonic: float) -> None:
         """Credit the requests noted to the incidents that are open now."""
