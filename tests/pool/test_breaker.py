@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 from tests.pool.fakes import HandClock, make_candidates
 
-from regrant.pool.breaker import FORGET_S, PROBE_S, UNCLEAR_S, Trials
+from regrant.pool.breaker import FORGET_S, PROBE_S, TRIAL_GAP_S, UNCLEAR_S, Trials
 from regrant.pool.cooldown import Cooldown, CooldownKey
 from regrant.pool.lease import Absence, Lease, Unavailable, Wish
 from regrant.pool.pool import Pool
@@ -283,7 +283,30 @@ def test_a_trial_is_never_forced_on_a_request_that_the_account_does_not_suit() -
         Wish("full"),
     ):
         assert not take(pool, wish).trial
+        clock.time += TRIAL_GAP_S
     assert take(pool).trial
+
+
+def test_many_accounts_that_are_due_are_tried_by_one_request_a_second_and_never_two_by_one_request() -> None:
+    clock = HandClock()
+    pool = make_pool(1, clock, trial_after_s=lambda: 300.0)
+    for account in make_candidates(50, first=100):
+        pool.evict(account.id, Absence.ATTENTION, account)
+    clock.time += 300
+    trials = [lease for lease in (take(pool) for _ in range(20)) if lease.trial]
+    assert len(trials) == 1
+    assert not take(pool, Wish("m", exclude={trials[0].account.id})).trial
+    clock.time += TRIAL_GAP_S
+    assert take(pool).trial
+    assert not take(pool).trial
+
+
+def test_a_trial_waits_for_the_cool_down_that_another_process_told_of() -> None:
+    trials = Trials(lambda: 300.0)
+    trials.enter(ANN, 1000.0)
+    assert trials.take(1300.0, lambda _: True, lambda _: 2000.0) is None
+    assert trials.next_at == 2000.0
+    assert trials.take(2000.0, lambda _: True, lambda _: 0.0) is ANN
 
 
 def test_with_zero_only_a_person_brings_it_back() -> None:

@@ -71,6 +71,17 @@ async def test_a_cooldown_of_one_process_holds_in_the_other_until_it_is_cleared(
     await asyncio.wait({follower}, timeout=5)
 
 
+async def test_how_often_it_failed_in_a_row_is_shared_with_a_guessed_end(
+    states: tuple[StateDatabase, StateDatabase],
+) -> None:
+    guess = Cooldown(time.time() + 600, FaultKind.RATE_LIMITED, 3)
+    SharedCooldowns(states[0]).publish(KEY, guess)
+    assert states[0].flush(10)
+    pool = make_pool(SharedCooldowns(states[1]))
+    await SharedCooldowns(states[1]).take_in(pool)
+    assert pool.cooldowns() == [(KEY, guess)]
+
+
 async def test_cooldowns_survive_a_restart_and_what_cannot_be_read_is_passed_over(
     states: tuple[StateDatabase, StateDatabase], tmp_path: Path
 ) -> None:

@@ -29,6 +29,7 @@ MAX_CIRCUITS = 10_000
 TRIAL_GROWTH_CAP = (
     12  # an account that needs a person is tried every five minutes at first, every hour at last
 )
+TRIAL_GAP_S = 1.0  # between two trials of any accounts: many that were refused together do not cost many requests at once
 UNCLEAR_S = 60.0  # a trial that told nothing is repeated after this time
 
 K = TypeVar("K")
@@ -87,6 +88,7 @@ class Trials:
     def __init__(self, first_s: Callable[[], float]) -> None:
         self._first_s = first_s
         self._patients: dict[str, _Patient] = {}
+        self._not_before = -math.inf
         self.next_at = math.inf
         """No trial is due before this moment (unix seconds)."""
 
@@ -118,6 +120,7 @@ class Trials:
         self, now: float, may: Callable[[Candidate], bool], rests: Callable[[str], float]
     ) -> Candidate | None:
         """One account that is due and `may` be tried, not to be given again soon. `rests` tells until when an account is to be left alone."""
+        self._not_before = now + TRIAL_GAP_S
         chosen: Candidate | None = None
         for id_, patient in self._patients.items():
             if patient.next_at > now:
@@ -146,4 +149,5 @@ class Trials:
             self._look_ahead()
 
     def _look_ahead(self) -> None:
-        self.next_at = min((patient.next_at for patient in self._patients.values()), default=math.inf)
+        soonest = min((patient.next_at for patient in self._patients.values()), default=math.inf)
+        self.next_at = max(soonest, self._not_before)
