@@ -280,7 +280,7 @@ class App:
             default_client_id=lambda: self.settings().google.client_id,
             in_flight=lambda: self.gateway.in_flight,
             connections=lambda: connections_of(self.transport),
-            incidents=lambda: sum(one.until is None for one in self.incidents.all()),
+            incidents=lambda: self.incidents.open_count,
             traffic_queue=lambda: (self.traffic.queued, self.traffic.dropped),
         )
 
