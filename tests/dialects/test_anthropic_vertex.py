@@ -124,3 +124,21 @@ def test_a_stream_is_not_complete_before_its_last_event_or_after_an_error() -> N
     scanner.feed(b'event: error\ndata: {"type":"error"}\n\nevent: message_stop\ndata: {}\n\n')
     assert not scanner.complete
     assert scanner.error == b'{"type":"error"}'
+
+
+def test_the_words_that_open_a_conversation_stay_the_same_while_it_grows() -> None:
+    mark = {"cache_control": {"type": "ephemeral"}}
+    system = [{"type": "text", "text": "Be kind.", **mark}]
+    first = {"role": "user", "content": [{"type": "text", "text": "Hello", **mark}]}
+    later = {"role": "user", "content": [{"type": "text", "text": "Hello"}]}
+    more = [{"role": "assistant", "content": "Hi"}, {"role": "user", "content": "Go on"}]
+    begun = vertex.read_texts(json.dumps({"system": system, "messages": [first]}).encode())
+    assert begun == ("Be kind.", "Hello")
+    assert vertex.read_texts(json.dumps({"messages": [later, *more], "system": "Be kind."}).encode()) == begun
+
+
+@pytest.mark.parametrize(
+    "body", [b"{}", b"[]", b"{", b'{"messages": [1]}', b'{"messages": [{"content": 7}]}']
+)
+def test_an_opening_that_cannot_be_read_is_none(body: bytes) -> None:
+    assert vertex.read_texts(body) == ()

@@ -162,7 +162,10 @@ class ClaudeRelay:
             headers=() if question.counting else _betas(inbound, known.betas),
         )
         key = derive_key(
-            client=inbound.client_id, headers=inbound.headers, user_id=question.conversation
+            client=inbound.client_id,
+            headers=inbound.headers,
+            user_id=question.conversation,
+            opening=lambda: vertex.read_texts(inbound.body),
         )
         stream = question.stream
         return self._calls.ask_claude(

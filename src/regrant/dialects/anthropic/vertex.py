@@ -50,6 +50,21 @@ class Opening(msgspec.Struct):
         return (self.metadata.user_id or "") if self.metadata else ""
 
 
+class _Block(msgspec.Struct):
+    text: str = ""
+
+
+class _Start(msgspec.Struct):
+    messages: list[msgspec.Raw]
+    system: str | list[_Block] = ""
+
+
+class _Message(msgspec.Struct):
+    content: str | list[_Block] = ""
+
+
+_START = msgspec.json.Decoder(_Start)
+_MESSAGE = msgspec.json.Decoder(_Message)
 _OPENING = msgspec.json.Decoder(Opening)
 _FIELDS = msgspec.json.Decoder(dict[str, msgspec.Raw])
 _LIST = msgspec.json.Decoder(list[msgspec.Raw])
@@ -70,6 +85,23 @@ def vertex_name(name: str) -> str:
 def read_opening(body: bytes) -> Opening:
     """Raises: DialectError."""
     return decode_body(body, _OPENING)
+
+
+def read_texts(body: bytes) -> tuple[str, ...]:
+    """What a conversation opens with and keeps: its system prompt and its first message; () where they cannot be read.
+
+    Only the words: the marks of a prompt cache wander through the messages as a conversation grows.
+    """
+    try:
+        start = _START.decode(body)
+        first = [_MESSAGE.decode(raw).content for raw in start.messages[:1]]
+    except _UNREADABLE:
+        return ()
+    return tuple(
+        text
+        for content in (start.system, *first)
+        for text in ([content] if isinstance(content, str) else [block.text for block in content])
+    )
 
 
 def to_vertex(body: bytes, *, without: frozenset[str] = frozenset(), count_for: str = "") -> bytes:
