@@ -78,14 +78,23 @@ def advise(account: Account) -> Advice | None:
     if account.disabled is not None:
         return death_advice(account.disabled.cause, account.email)
     if account.protected_models:
-        models = ", ".join(account.protected_models)
-        return Advice(f"Quota protection holds back: {models}. It ends by itself when the quota is reset.")
+        return _protection_advice(account)
     if account.paused is not None:
         return Advice("Paused by its owner.", command=f"regrant accounts resume {account.email}")
     if account.attention is not None:
         command = attention_command(account.attention.code, account.email)
         return Advice(account.attention.message, account.attention.url, command)
     return None
+
+
+def _protection_advice(account: Account) -> Advice:
+    if by_hand := sorted(account.protected_by_hand):
+        return Advice(
+            f"Quota protection, set by hand or by an import, holds back: {', '.join(by_hand)}. To end it, take them out of "
+            "protected_models in the account's file; where quota.protection is on, midnight of quota.timezone ends it."
+        )
+    models = ", ".join(account.protected_models)
+    return Advice(f"Quota protection holds back: {models}. It ends by itself when the quota is reset.")
 
 
 def attention_command(code: str, email: str) -> str:
