@@ -179,7 +179,7 @@ class TestTroubleThatIsNotDeath:
         with logged(tmp_path) as lines:
             keeper, diary = await stage.keeper()
             for name in ("ann", "ben", "cid", "dan"):
-                assert await why(keeper, name) == "refused"
+                assert await why(keeper, name) == "client"
             alarms = [line["client_id"] for line in lines() if line["event"] == "client_broken"]
             assert alarms == ["123-app", "456-other"]
             assert not [
@@ -188,6 +188,21 @@ class TestTroubleThatIsNotDeath:
         assert diary.pool == dict.fromkeys(("ann", "ben", "cid", "dan"), True)
         await eventually(lambda: stage.on_disk("cid").get("attention", {}).get("code") == "client_broken")
         assert "disabled" not in stage.on_disk("cid")
+
+    async def test_an_account_that_needs_attention_gives_its_token_to_a_trial_alone(
+        self, stage: Stage
+    ) -> None:
+        stage.add()
+        keeper, _ = await stage.keeper()
+        await keeper.token("ann")
+        keeper.needs_attention("ann", "service_disabled", "Enable the API.", "")
+        await eventually(lambda: stage.on_disk().get("attention", {}).get("code") == "service_disabled")
+        assert await why(keeper) == "attention"
+        assert await keeper.token("ann", trial=True)
+        await keeper.change("ann", Paused())
+        with pytest.raises(AccountUnusable) as caught:
+            await keeper.token("ann", trial=True)
+        assert caught.value.why == "paused"
 
     async def test_without_a_working_lock_there_is_still_one_question_in_this_process(
         self, stage: Stage
