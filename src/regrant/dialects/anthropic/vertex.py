@@ -59,12 +59,12 @@ class _Start(msgspec.Struct):
     system: str | list[_Block] = ""
 
 
-class _Message(msgspec.Struct):
+class _FirstMessage(msgspec.Struct):
     content: str | list[_Block] = ""
 
 
 _START = msgspec.json.Decoder(_Start)
-_MESSAGE = msgspec.json.Decoder(_Message)
+_FIRST_MESSAGE = msgspec.json.Decoder(_FirstMessage)
 _OPENING = msgspec.json.Decoder(Opening)
 _FIELDS = msgspec.json.Decoder(dict[str, msgspec.Raw])
 _LIST = msgspec.json.Decoder(list[msgspec.Raw])
@@ -94,7 +94,7 @@ def read_texts(body: bytes) -> tuple[str, ...]:
     """
     try:
         start = _START.decode(body)
-        first = [_MESSAGE.decode(raw).content for raw in start.messages[:1]]
+        first = [_FIRST_MESSAGE.decode(raw).content for raw in start.messages[:1]]
     except _UNREADABLE:
         return ()
     return tuple(
