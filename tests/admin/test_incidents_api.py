@@ -49,7 +49,10 @@ def test_deaths_together_are_one_incident_that_batch_verify_undoes(
         assert set(shown[0]["accounts"]) == set(ids)
         assert (shown[0]["client_id"], shown[0]["cause"], shown[0]["until"]) == (CLIENT_ID, "revoked", None)
         assert shown[0]["advice"]["text"]
-        undone = office.call("POST", "/api/accounts/batch", {"action": "verify", "ids": shown[0]["accounts"]})
+        order = {"action": "verify", "incident": "there is none"}
+        assert office.call("POST", "/api/accounts/batch", order).error["code"] == "incident_not_found"
+        undone = office.call("POST", "/api/accounts/batch", order | {"incident": shown[0]["id"]})
+        assert {one["id"] for one in undone.json["results"]} == set(ids)
         assert [one["ok"] for one in undone.json["results"]] == [True] * 4
         assert office.call("GET", "/api/incidents?open=true").json["items"] == []
         [closed] = [one for one in incidents(office) if one["id"] == shown[0]["id"]]
@@ -72,3 +75,13 @@ def test_incidents_are_listed_page_by_page(office: OfficeServer, sandbox: Sandbo
     rest = office.call("GET", f"/api/incidents?limit=2&cursor={first['next']}").json
     assert [one["id"] for one in (*first["items"], *rest["items"])] == every
     assert rest["next"] is None
+
+
+def test_the_status_shows_how_far_the_clock_is_off(office: OfficeServer, sandbox: SandboxControl) -> None:
+    unknown = office.call("GET", "/api/status").json
+    assert unknown["clock"] == {"ahead_s": None, "age_s": None}
+    assert (unknown["in_charge"], unknown["open_incidents"]) == (True, 0)
+    office.add(sandbox.grant("ann@example.com").refresh_token)
+    clock = office.call("GET", "/api/status").json["clock"]
+    assert abs(clock["ahead_s"]) <= 2
+    assert 0 <= clock["age_s"] < 60

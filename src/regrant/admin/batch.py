@@ -80,7 +80,7 @@ def _concerned(desk: Desk, incident_id: str) -> list[str]:
     for incident in desk.parts.incidents.all():
         if incident.id == incident_id:
             return list(incident.accounts)
-    raise ApiError(404, "not_found", "there is no such incident", "GET /api/incidents lists them.")
+    raise ApiError(404, "incident_not_found", "there is no such incident", "GET /api/incidents lists them.")
 
 
 async def _do_one(
