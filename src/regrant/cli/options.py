@@ -23,6 +23,7 @@ DataDir = Annotated[
         metavar="FOLDER",
         help="Data folder (default: REGRANT_DATA_DIR, else the user's data folder).",
         callback=_inherit,
+        readable=False,  # a folder that cannot be read is told by the command, with what to do
         show_default=False,
     ),
 ]
