@@ -449,7 +449,7 @@ class App:
         elif (
             path.startswith("/api/") and not path.startswith(("/api/hello", "/api/event_logging"))
         ) or path == "/oauth/callback":
-            name = f"x-request-id: {new_request_id()}\r\n".encode()
+            name = f"x-request-id: {new_request_id(self.clock.now())}\r\n".encode()
             await asgi.run(await self._back_office(), conversation, extra=name)
         else:
             await self.gateway.answer(conversation)

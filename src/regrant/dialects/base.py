@@ -8,13 +8,17 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field
+from types import MappingProxyType
 from typing import Protocol, TypeAlias
+
+import msgspec
 
 from regrant.messages.catalogue import ModelInfo
 from regrant.messages.model import Effort, Reply, Request, ToolCall
 from regrant.messages.problem import Problem, ProblemKind
 from regrant.messages.stream import Event
+
+NO_NAMES: Mapping[str, str] = MappingProxyType({})
 
 ROOM_TO_THINK = 4096
 """Tokens of an answer, below which a model that thinks by itself might leave no room for the answer."""
@@ -31,8 +35,7 @@ def own_signature(call: ToolCall) -> str | None:
     return call.signature
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class ReplyContext:
+class ReplyContext(msgspec.Struct, frozen=True, kw_only=True):
     """What a reply in a client's dialect says beside the reply itself."""
 
     id: str
@@ -64,8 +67,7 @@ _NOT_SOON = frozenset({ProblemKind.QUOTA_EXHAUSTED, ProblemKind.NO_ACCOUNTS})
 """Gone for hours, or until a person acts: SDKs that ask again within seconds only hide the message."""
 
 
-@dataclass(frozen=True, slots=True)
-class ProblemAnswer:
+class ProblemAnswer(msgspec.Struct, frozen=True):
     """A problem as an HTTP answer; `headers` hold the content type and, where known, `retry-after`."""
 
     status: int
@@ -126,12 +128,11 @@ class ServerDialect(ProblemDialect, Protocol):
     def stream_encoder(self, context: ReplyContext) -> StreamEncoder: ...
 
 
-@dataclass(frozen=True, slots=True)
-class UpstreamRequest:
+class UpstreamRequest(msgspec.Struct, frozen=True):
     """A request in an upstream's words."""
 
     body: bytes
-    names: Mapping[str, str] = field(default_factory=dict)
+    names: Mapping[str, str] = NO_NAMES
     """Tool names as sent -> as the client knows them; only those that differ. For the decoder of the reply."""
     dropped: tuple[str, ...] = ()
     """Knobs of the request that this model does not have, to be recorded with the exchange."""

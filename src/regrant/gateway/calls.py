@@ -2,22 +2,26 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable
+from typing import NamedTuple
+
+import msgspec
 
 from regrant.accounts.keeper import Keeper
+from regrant.accounts.model import Account
 from regrant.gateway.passport import Body
 from regrant.gateway.pipeline import Ask
 from regrant.gateway.reading import Reading, Relay
 from regrant.pool.selector import Candidate
 from regrant.secret import Secret
 from regrant.settings import Settings
-from regrant.transport.model import Request, Timeouts
+from regrant.transport.model import Headers, Request, Timeouts
 from regrant.upstream import google
 
+MAX_ADDRESSES = 1024
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class ModelCall:
+
+class ModelCall(msgspec.Struct, frozen=True, kw_only=True):
     """One method of one model, with the upstream's own names."""
 
     model: str
@@ -26,27 +30,33 @@ class ModelCall:
     body: Body
     vertex_body: Body | None = None
     """Where Vertex wants the question in other words than the Gemini API."""
-    headers: Sequence[tuple[bytes, bytes]] = ()
+    headers: tuple[tuple[bytes, bytes], ...] = ()
+
+
+class _Address(NamedTuple):
+    """Where a call of one account goes and what it says of itself: all but its body and its time limits."""
+
+    account: Account
+    token: Secret
+    settings: Settings
+    url: str
+    headers: tuple[tuple[bytes, bytes], ...]
+    mint: str
 
 
 class Calls:
+    """Addresses are remembered while account, token and settings stay what they are: a request costs little else."""
+
     def __init__(self, keeper: Keeper, settings: Callable[[], Settings]) -> None:
         self._keeper = keeper
         self._settings = settings
+        self._addresses: dict[tuple[str, str, str, str, Headers], _Address] = {}
 
     def ask_model(self, call: ModelCall, read: Callable[[], Reading], *, key: int | None) -> Ask:
         def build(account_id: str, token: Secret, left_s: float) -> Request:
-            way = self._way(account_id)
-            mint = f"{way.upstream} {account_id} {way.project} {call.model}"
-            return google.ask(
-                "POST",
-                way.model_url(call.model, call.method, call.query),
-                token,
-                project_id=way.project_id,
-                timeouts=self._timeouts(left_s),
-                body=_body_for(way.upstream, call).shown_to(mint),
-                headers=call.headers,
-            )
+            address = self._address(account_id, token, call)
+            body = _body_for(address.account.upstream, call).shown_to(address.mint)
+            return Request("POST", address.url, address.headers, body, self._timeouts(left_s))
 
         return Ask(
             call.model,
@@ -93,11 +103,34 @@ class Calls:
 
         return Ask("", build, lambda: Relay("json", generates=False), metered=False, suits=suits)
 
-    def _way(self, account_id: str) -> google.Route:
-        settings = self._settings().google
+    def _address(self, account_id: str, token: Secret, call: ModelCall) -> _Address:
+        name = (account_id, call.model, call.method, call.query, call.headers)
+        known = self._addresses.get(name)
+        account, settings = self._account(account_id), self._settings()
+        if (
+            known is not None
+            and known.account is account
+            and known.token is token
+            and known.settings is settings
+        ):
+            return known
+        way = self._way(account_id)
+        mint = f"{way.upstream} {account_id} {way.project} {call.model}"
+        url = way.model_url(call.model, call.method, call.query)
+        headers = google.fields("POST", token, project_id=way.project_id, headers=call.headers)
+        if len(self._addresses) >= MAX_ADDRESSES:
+            self._addresses.clear()
+        address = self._addresses[name] = _Address(account, token, settings, url, headers, mint)
+        return address
+
+    def _account(self, account_id: str) -> Account:
         entry = self._keeper.entry(account_id)
         assert entry is not None, "an account that has just given a token is known"
-        account = entry.account
+        return entry.account
+
+    def _way(self, account_id: str) -> google.Route:
+        settings = self._settings().google
+        account = self._account(account_id)
         return google.Route(
             upstream=account.upstream,
             location=account.location,

@@ -17,7 +17,6 @@ from regrant.gateway.pipeline import Answer, Ask, Pipeline, Refusal
 from regrant.gateway.reading import Stream, Whole, read_next
 from regrant.gateway.signatures import SignatureStore
 from regrant.gateway.telling import CUT, tell
-from regrant.messages.fold import fold
 from regrant.messages.model import Request, Text
 from regrant.messages.problem import Problem, describe_refusal
 from regrant.messages.stream import Failed, Finished
@@ -91,7 +90,8 @@ class ChatService:
 def _answer_whole(
     reading: Whole, dialect: ServerDialect, context: ReplyContext, answering: Answering
 ) -> None:
-    reply = fold(reading.events)
+    reply = reading.reply
+    assert reply is not None, "an answer is given only once it has been read"
     if isinstance(reply, Failed):
         answering.fail(dialect.encode_problem(reply.problem))
         return

@@ -159,7 +159,7 @@ class ClaudeRelay:
             model=vertex.COUNTER if question.counting else question.model,
             method="streamRawPredict" if question.stream else "rawPredict",
             body=FixedBody(body),
-            headers=() if question.counting else _betas(inbound, known.betas),
+            headers=() if question.counting else tuple(_betas(inbound, known.betas)),
         )
         key = derive_key(
             client=inbound.client_id,

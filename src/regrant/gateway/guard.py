@@ -6,17 +6,17 @@ Pure. Which keys there are is `keys.py` and `key_file.py`; the admin API has its
 from __future__ import annotations
 
 import ipaddress
-from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
 from urllib.parse import urlsplit
+
+import msgspec
 
 from regrant.gateway.keys import ACCEPTED, Key, KeyRing, Mode, needs_key, shown_keys
 from regrant.messages.problem import Problem, ProblemKind
 from regrant.settings import Server
 
 
-@dataclass(frozen=True, slots=True)
-class Admitted:
+class Admitted(msgspec.Struct, frozen=True):
     """Come in; `key` is the client key that was shown, if any."""
 
     key: Key | None
@@ -24,7 +24,7 @@ class Admitted:
 
 def check(
     path: str,
-    headers: Iterable[tuple[bytes, bytes]],
+    headers: Sequence[tuple[bytes, bytes]],
     query: bytes,
     *,
     server: Server,
@@ -32,12 +32,12 @@ def check(
     ring: KeyRing,
 ) -> Admitted | Problem:
     """Judge one request on a gateway route. A valid key is enough; without one, other sites and hosts stay outside."""
-    fields = list(headers)
-    shown = shown_keys(fields, query)
-    key = ring.match(value for _, value in shown)
-    if key is not None:
-        return Admitted(key)
-    foreign = foreign_origin(dict(fields), server)
+    shown = shown_keys(headers, query)
+    if shown:
+        key = ring.match([value for _, value in shown])
+        if key is not None:
+            return Admitted(key)
+    foreign = foreign_origin(dict(headers), server)
     if foreign:
         text = f"origin_not_allowed: {foreign}"  # the word for programs, also where a dialect has no place for codes
         return Problem(ProblemKind.ORIGIN_NOT_ALLOWED, text, code="origin_not_allowed")

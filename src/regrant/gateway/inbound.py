@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+import msgspec
 
 from regrant.dialects.base import ProblemDialect
 from regrant.gateway.answering import Answering
@@ -12,8 +12,7 @@ from regrant.messages.problem import Problem
 from regrant.traffic.exchange import Exchange
 
 
-@dataclass(slots=True)
-class Inbound:
+class Inbound(msgspec.Struct):
     """`headers` has the first field of each name, in lower case; `client_id` is the id of the key that was shown, or ""."""
 
     conversation: Conversation

@@ -8,7 +8,6 @@ from __future__ import annotations
 import hashlib
 import hmac
 from collections.abc import Iterable
-from dataclasses import dataclass
 from typing import Literal
 from urllib.parse import parse_qsl
 
@@ -25,7 +24,12 @@ SETTINGS_NAME = "settings"
 HEALTH_PATHS = frozenset({"/healthz", "/health", "/readyz"})
 ACCEPTED = ("Authorization", "x-api-key", "x-goog-api-key", "api-key", "?key=")
 
-_HEADERS = {b"x-api-key": "x-api-key", b"x-goog-api-key": "x-goog-api-key", b"api-key": "api-key"}
+_HEADERS = {
+    b"authorization": "Authorization",
+    b"x-api-key": "x-api-key",
+    b"x-goog-api-key": "x-goog-api-key",
+    b"api-key": "api-key",
+}
 
 
 class Key(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
@@ -39,24 +43,30 @@ class Key(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     last_used_at: float | None = None
 
 
-@dataclass(frozen=True, slots=True)
 class KeyRing:
-    """The keys that are accepted now; replaced as a whole when they change."""
+    """The keys that are accepted now; replaced as a whole when they change.
 
-    keys: tuple[Key, ...] = ()
+    They are found by the SHA-256 of what a client shows: how long that takes tells nothing about any key.
+    """
+
+    __slots__ = ("_by_hash", "keys")
+
+    def __init__(self, keys: Iterable[Key] = ()) -> None:
+        self.keys = tuple(keys)
+        self._by_hash = {key.hash: key for key in self.keys}
 
     def __bool__(self) -> bool:
         return bool(self.keys)
 
     def match(self, candidates: Iterable[str]) -> Key | None:
-        """The key that one of `candidates` is. Takes the same time wherever in the ring it is, or if it is not."""
-        found: Key | None = None
+        """The key that one of `candidates` is."""
         for candidate in candidates:
-            digest = hash_of(candidate).encode()
-            for key in self.keys:
-                if hmac.compare_digest(digest, key.hash.encode()):
-                    found = key
-        return found
+            digest = hash_of(candidate)
+            key = self._by_hash.get(digest)
+            # The comparison that decides is one in constant time, whatever the look-up does.
+            if key is not None and hmac.compare_digest(digest, key.hash):
+                return key
+        return None
 
 
 def ring_of(keys: Iterable[Key], api_key: Secret) -> KeyRing:
@@ -95,10 +105,9 @@ def shown_keys(headers: Iterable[tuple[bytes, bytes]], query: bytes) -> list[tup
     """The place (one of ACCEPTED) and value of each candidate; an error may name the places, never the values."""
     shown: list[tuple[str, str]] = []
     for name, raw in headers:
-        if name == b"authorization":
-            shown.append(("Authorization", _without_scheme(raw.decode("latin-1"))))
-        elif name in _HEADERS:
-            shown.append((_HEADERS[name], raw.decode("latin-1").strip()))
+        if name in _HEADERS:
+            text = raw.decode("latin-1").strip()
+            shown.append((_HEADERS[name], _without_scheme(text) if name == b"authorization" else text))
     if b"key=" in query:
         pairs = parse_qsl(query.decode("latin-1"), encoding="utf-8", errors="replace")
         shown.extend(("?key=", value) for name, value in pairs if name == "key")
@@ -119,7 +128,6 @@ def needs_key(mode: Mode, path: str) -> bool:
     return mode == "strict" or (mode == "all_except_health" and path not in HEALTH_PATHS)
 
 
-def _without_scheme(authorization: str) -> str:
-    text = authorization.strip()
+def _without_scheme(text: str) -> str:
     scheme, _, rest = text.partition(" ")
     return rest.strip() if scheme.lower() == "bearer" else text

@@ -19,11 +19,13 @@ from regrant.messages.problem import Problem
 from regrant.pool.pool import Pool
 from regrant.pool.selector import Candidate
 from regrant.settings import Settings
+from regrant.settings.model import Models
 from regrant.traffic.exchange import Exchange
 
 Source = tuple[str, str]
 """Upstream and project: models belong to them."""
 
+MAX_ROUTES = 1000
 MAX_SOURCES = 16  # projects that are asked; beyond them nothing new is likely
 
 
@@ -37,6 +39,9 @@ class Offer:
         self._settings = settings
         self.discovery = Discovery(self._fetch, clock)
         self._refused: Refusal | None = None
+        self._routed_by: Models | None = None
+        self._routes: dict[str, routing.Routed] = {}
+        """Where names lead by the settings alone, as long as those stay as they are."""
 
     async def route(self, name: str) -> routing.Routed | Problem:
         """The upstream model for a name. Google is asked which models there are only where that matters.
@@ -44,9 +49,18 @@ class Offer:
         While nobody could be asked, a name is not called unknown: the client is told why nobody could.
         """
         models = self._settings().models
+        if models is not self._routed_by:
+            self._routed_by = models
+            self._routes.clear()
+        known = self._routes.get(name)
+        if known is not None:
+            return known
         rules = routing.Rules(models.aliases, models.default, models.presets)
         known = routing.route_known(name, rules)
         if known is not None:
+            if len(self._routes) >= MAX_ROUTES:
+                self._routes.clear()
+            self._routes[name] = known
             return known
         models_seen = await self.discovery.models()
         routed = routing.route(name, rules, models_seen)

@@ -17,6 +17,8 @@ from collections.abc import AsyncIterator, Callable
 from dataclasses import dataclass, field
 from datetime import tzinfo
 
+import msgspec
+
 from regrant.accounts.keeper import AccountUnusable, Keeper
 from regrant.clock import Clock
 from regrant.errors import AnswerTimeout, BodyCut, TransportError
@@ -45,8 +47,7 @@ from regrant.upstream.faults import (
 MAX_ERROR_BYTES = 1 << 20
 
 
-@dataclass(frozen=True, slots=True)
-class Ask:
+class Ask(msgspec.Struct, frozen=True):
     """What a request wants of Google. `build` writes the call for one account, `read` begins reading one answer."""
 
     model: str
@@ -64,8 +65,7 @@ class Ask:
     """Replace the thought signatures in what `build` writes, after Google refused one; whether that changes anything."""
 
 
-@dataclass(slots=True)
-class Answer:
+class Answer(msgspec.Struct):
     """An answer of Google's whose first event has come. Close it when done; the lease ends with it."""
 
     response: Response
@@ -89,14 +89,13 @@ class Refusal:
     google_says: str = ""
 
 
-@dataclass(slots=True)
-class _Journey:
+class _Journey(msgspec.Struct):
     """What one request has tried so far."""
 
     ask: Ask
     exchange: Exchange
     deadline: float
-    tried: set[str] = field(default_factory=set)
+    tried: set[str] = msgspec.field(default_factory=set)
     calls: int = 0
     outages: int = 0
     answered: bool = False
@@ -110,6 +109,29 @@ class _Journey:
         """This attempt is the replay after a 401, with a fresh token."""
         token_refused = self.last is not None and self.last.kind is FaultKind.TOKEN_REJECTED
         return self.replay is not None and token_refused
+
+
+def _feed_arrived(reading: Reading, response: Response, journey: _Journey) -> bool:
+    """Read what came together with the head: nearly always all of a plain answer. Whether that was all."""
+    complete = response.complete
+    if data := response.arrived():
+        reading.feed(data)
+        journey.answered = True
+    if complete:
+        reading.end()
+    return complete
+
+
+async def _feed_first_event(reading: Reading, chunks: AsyncIterator[bytes], journey: _Journey) -> bool:
+    """Read on until the first event is there. Whether the body has ended. Raises TransportError."""
+    while not reading.ready and reading.failure is None:
+        try:
+            reading.feed(await anext(chunks))
+            journey.answered = True
+        except StopAsyncIteration:
+            reading.end()
+            return True
+    return False
 
 
 class Pipeline:
@@ -234,17 +256,11 @@ class Pipeline:
     async def _first_event(self, journey: _Journey, lease: Lease, response: Response) -> Answer | Fault:
         reading = journey.ask.read()
         chunks = response.chunks()
-        ended = False
         try:
-            async with asyncio.timeout(journey.deadline - self._clock.monotonic()):
-                while not reading.ready and reading.failure is None:
-                    try:
-                        reading.feed(await anext(chunks))
-                        journey.answered = True
-                    except StopAsyncIteration:
-                        reading.end()
-                        ended = True
-                        break
+            ended = _feed_arrived(reading, response, journey)
+            if not ended and not reading.ready and reading.failure is None:
+                async with asyncio.timeout(journey.deadline - self._clock.monotonic()):
+                    ended = await _feed_first_event(reading, chunks, journey)
         except TimeoutError:
             await response.close()
             return classify_transport(AnswerTimeout("no event came before the deadline"))

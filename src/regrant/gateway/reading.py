@@ -13,7 +13,7 @@ import msgspec
 
 from regrant.dialects import gemini
 from regrant.dialects.gemini import GeminiStreamScanner, StreamForm
-from regrant.messages.model import ToolCall
+from regrant.messages.model import Reply, ToolCall
 from regrant.messages.stream import Event, Failed, Finished, PartStarted
 
 Note: TypeAlias = Callable[[ToolCall], None]
@@ -138,12 +138,12 @@ class Whole:
         self._names = names
         self._note = note
         self._body: list[bytes] = []
-        self.events: list[Event] = []
+        self.reply: Reply | Failed | None = None
         self._failure: bytes | None = None
 
     @property
     def ready(self) -> bool:
-        return bool(self.events)
+        return self.reply is not None
 
     @property
     def failure(self) -> bytes | None:
@@ -154,13 +154,14 @@ class Whole:
 
     def end(self) -> None:
         body = b"".join(self._body)
-        self.events = gemini.decode_reply(body, call_prefix=self._call_prefix, names=self._names)
-        last = self.events[-1]
-        if isinstance(last, Failed):
-            self._failure = last.upstream_error
-        for event in self.events:
-            if isinstance(event, PartStarted) and isinstance(event.part, ToolCall):
-                self._note(event.part)
+        self.reply = reply = gemini.read_reply(body, call_prefix=self._call_prefix, names=self._names)
+        if isinstance(reply, Failed):
+            self._failure = reply.upstream_error
+            return
+        for choice in reply.choices:
+            for part in choice.parts:
+                if isinstance(part, ToolCall):
+                    self._note(part)
 
 
 class Readable(Protocol):

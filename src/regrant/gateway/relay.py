@@ -52,7 +52,7 @@ class GeminiRelay:
             method=route.method,
             query=urlencode(query),
             body=RelayedBody(inbound.body if same else rename_models(inbound.body, routed.model)),
-            headers=google.forwarded(list(inbound.headers.items())),
+            headers=google.forwarded(tuple(inbound.headers.items())),
         )
         key = derive_key(
             client=inbound.client_id,

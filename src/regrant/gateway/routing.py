@@ -8,8 +8,9 @@ from __future__ import annotations
 
 import re
 from collections.abc import Collection, Mapping
-from dataclasses import dataclass
 from fnmatch import fnmatchcase
+
+import msgspec
 
 _SMALL = re.compile(r"haiku|mini|nano|flash|lite", re.IGNORECASE)
 _FOREIGN = re.compile(r"(?:claude-|gpt-|o[0-9])", re.IGNORECASE)
@@ -19,16 +20,14 @@ _GOOGLES = re.compile(
 _NUMBERED = re.compile(r"gemini-(\d+(?:\.\d+)?)-(pro|flash)(-preview)?")
 
 
-@dataclass(frozen=True, slots=True)
-class Routed:
+class Routed(msgspec.Struct, frozen=True):
     """The upstream's own name of a model, and the rule that led to it."""
 
     model: str
     rule: str
 
 
-@dataclass(frozen=True, slots=True)
-class Rules:
+class Rules(msgspec.Struct, frozen=True):
     """What the settings' `[models]` say."""
 
     aliases: Mapping[str, str]

@@ -22,7 +22,7 @@ from regrant.gateway import guard
 from regrant.gateway.answering import Answering, ConnectionAborted
 from regrant.gateway.identity import new_request_id
 from regrant.gateway.inbound import Inbound
-from regrant.gateway.keys import KeyRing, effective_mode
+from regrant.gateway.keys import KeyRing, Mode, effective_mode
 from regrant.gateway.offer import Offer
 from regrant.gateway.patience import read_patience
 from regrant.gateway.routes import Action, Speech, find_route
@@ -31,6 +31,7 @@ from regrant.listener.head import encode_fields
 from regrant.messages.catalogue import ModelInfo
 from regrant.messages.problem import Problem, ProblemKind, describe_refusal
 from regrant.settings import Settings
+from regrant.settings import model as settings_model
 from regrant.traffic.exchange import Bodies, Exchange
 
 log = logs.get("gateway")
@@ -83,6 +84,7 @@ class Gateway:
         self._keys = keys
         self._on_exchange = on_exchange
         self._metrics = metrics
+        self._mode: tuple[settings_model.Server | None, Mode] = (None, "strict")
         self.in_flight = 0
         """How many requests for models are under way."""
 
@@ -108,9 +110,10 @@ class Gateway:
     def _take_in(self, conversation: Conversation) -> Inbound:
         headers = dict(reversed(conversation.headers))  # the first field of a name counts
         route = find_route(conversation.method, conversation.path, conversation.query, headers)
+        now = time.time()
         exchange = Exchange(
-            id=new_request_id(),
-            at=time.time(),
+            id=new_request_id(now),
+            at=now,
             dialect=route.speech,
             started=time.perf_counter(),
             patience_s=read_patience(headers),
@@ -155,9 +158,16 @@ class Gateway:
             conversation.headers,
             conversation.query,
             server=server,
-            mode=effective_mode(server),
+            mode=self._mode_of(server),
             ring=self._keys(),
         )
+
+    def _mode_of(self, server: settings_model.Server) -> Mode:
+        known, mode = self._mode
+        if known is not server:
+            mode = effective_mode(server)
+            self._mode = (server, mode)
+        return mode
 
     async def _generate(self, inbound: Inbound, service: Service) -> None:
         limit = self._settings().server.max_body_mb << 20

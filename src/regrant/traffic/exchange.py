@@ -5,15 +5,14 @@ A value that the gateway fills while it works. Nothing is stored here: that is `
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+import msgspec
 
 from regrant.messages.model import Usage
 
 MAX_BODY_BYTES = 262_144  # of each direction; what goes beyond is counted and not kept
 
 
-@dataclass(slots=True, kw_only=True)
-class Attempt:
+class Attempt(msgspec.Struct, kw_only=True):
     """One account that was tried. `status` is Google's, 0 where none came; `fault` a FaultKind, "" for success."""
 
     account_id: str
@@ -52,8 +51,7 @@ class Bodies:
         self.answer_bytes += len(part)
 
 
-@dataclass(slots=True, kw_only=True)
-class Exchange:
+class Exchange(msgspec.Struct, kw_only=True):
     """`at` in unix seconds, `ms` from the first byte of the request to the last byte of the answer."""
 
     id: str
@@ -71,7 +69,7 @@ class Exchange:
     first_ms: float = 0.0
     """Until the head of a streamed answer, which goes out with its first event; 0 for an answer in one piece."""
     usage: Usage | None = None
-    attempts: list[Attempt] = field(default_factory=list)
+    attempts: list[Attempt] = msgspec.field(default_factory=list)
     problem: str = ""
     dropped: tuple[str, ...] = ()
     """Fields of the request that had no meaning for Google, as paths."""

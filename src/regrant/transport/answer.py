@@ -34,7 +34,6 @@ class Answer:
         "_connection",
         "_error",
         "_host",
-        "_loop",
         "_parser",
         "_paused",
         "_request",
@@ -42,10 +41,7 @@ class Answer:
         "_waiter",
     )
 
-    def __init__(
-        self, loop: asyncio.AbstractEventLoop, connection: Connection, request: Request, host: str
-    ) -> None:
-        self._loop = loop
+    def __init__(self, connection: Connection, request: Request, host: str) -> None:
         self._connection: Connection | None = connection
         self._request = request
         self._host = host
@@ -108,6 +104,16 @@ class Answer:
         if self._paused:
             self._resume_reading()
         return data
+
+    def arrived(self) -> bytes:
+        data = self._parser.take()
+        if self._paused:
+            self._resume_reading()
+        return data
+
+    @property
+    def complete(self) -> bool:
+        return self._parser.complete
 
     async def read(self, limit: int) -> bytes:
         parser = self._parser
@@ -182,7 +188,7 @@ class Answer:
         assert self._connection is not None
         assert self._waiter is None, "two tasks read the same answer"
         self._connection.deadline.set(limit_s)
-        self._waiter = self._loop.create_future()
+        self._waiter = asyncio.get_running_loop().create_future()
         try:
             await self._waiter
         finally:

@@ -15,19 +15,31 @@ import asyncio
 import ssl
 from collections.abc import Mapping
 from types import MappingProxyType
+from typing import NamedTuple
 
 from regrant.errors import ConnectFailed
 from regrant.transport.answer import Answer
 from regrant.transport.connection import Connection
 from regrant.transport.dial import Admits, dial
-from regrant.transport.head import check_agent, encode_head
-from regrant.transport.model import Request, Response
+from regrant.transport.head import check_agent, encode_head, end_head
+from regrant.transport.model import Headers, Request, Response
 from regrant.transport.pool import Pool
 from regrant.transport.proxy import Route, find_route
 from regrant.transport.proxy_rules import proxy_rules
 from regrant.transport.tls import client_context
 from regrant.transport.tunnel import proxy_refusal
 from regrant.transport.url import Origin, parse_url
+
+MAX_PATHS = 512  # requests whose lines are remembered; they hold credentials, as their callers do
+
+
+class _Path(NamedTuple):
+    """All about a request but its body."""
+
+    pool: Pool
+    host: str
+    head: bytes
+    proxied: bool
 
 
 class HttpClient:
@@ -59,20 +71,20 @@ class HttpClient:
         self._limit = max_connections_per_origin
         self._keepalive_s = keepalive_s
         self._origins: dict[Origin, tuple[Route, Pool]] = {}
+        self._paths: dict[tuple[str, str, Headers], _Path] = {}
         self._closed = False
 
     async def send(self, request: Request) -> Response:
-        origin, target = parse_url(request.url)
-        known = self._origins.get(origin)
-        route, pool = known if known is not None else self._add_origin(origin)
-        target = route.target_prefix + target
-        head = encode_head(request, target, fixed=route.fixed, agent_line=self._agent_line)
-        connection = pool.take()
+        url, fields = request.url, request.headers
+        path = self._paths.get((request.method, url, fields)) if isinstance(fields, tuple) else None
+        if path is None:
+            path = self._find_path(request)
+        connection = path.pool.take()
         if connection is None:
-            connection = await pool.acquire(request.timeouts.connect_s)
-        answer = Answer(asyncio.get_running_loop(), connection, request, origin.host)
-        await answer.exchange(head)
-        if answer.status == 407 and route.target_prefix:
+            connection = await path.pool.acquire(request.timeouts.connect_s)
+        answer = Answer(connection, request, path.host)
+        await answer.exchange(end_head(path.head, request))
+        if answer.status == 407 and path.proxied:
             await answer.close()
             raise proxy_refusal(407)
         return answer
@@ -84,7 +96,21 @@ class HttpClient:
 
     async def close(self) -> None:
         self._closed = True
+        self._paths.clear()
         await asyncio.gather(*(pool.close() for _, pool in self._origins.values()))
+
+    def _find_path(self, request: Request) -> _Path:
+        origin, target = parse_url(request.url)
+        known = self._origins.get(origin)
+        route, pool = known if known is not None else self._add_origin(origin)
+        target = route.target_prefix + target
+        head = encode_head(request, target, fixed=route.fixed, agent_line=self._agent_line)
+        path = _Path(pool, origin.host, head, bool(route.target_prefix))
+        if isinstance(request.headers, tuple):
+            if len(self._paths) >= MAX_PATHS:
+                self._paths.clear()
+            self._paths[(request.method, request.url, request.headers)] = path
+        return path
 
     def _add_origin(self, origin: Origin) -> tuple[Route, Pool]:
         if self._closed:

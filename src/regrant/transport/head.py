@@ -23,7 +23,9 @@ _AGENT = b"user-agent: "
 
 
 def encode_head(request: Request, target: str, *, fixed: bytes, agent_line: bytes) -> bytes:
-    """The head of `request`, ready to write. `fixed` holds whole lines of the route, `agent_line` the default agent.
+    """The head of `request` but for its end, which depends on the body: `end_head`.
+
+    `fixed` holds whole lines of the route, `agent_line` the default agent.
 
     Fields of the caller that belong to the connection or the framing are left out; `User-Agent` replaces ours.
     Raises UnsendableRequest for a method, name or value that could inject anything.
@@ -44,11 +46,14 @@ def encode_head(request: Request, target: str, *, fixed: bytes, agent_line: byte
             agent = b""
         parts += (start, value, b"\r\n")
     parts.append(agent)
-    if request.body or request.method in _WITH_BODY:
-        parts.append(b"content-length: %d\r\n\r\n" % len(request.body))
-    else:
-        parts.append(b"\r\n")
     return b"".join(parts)
+
+
+def end_head(head: bytes, request: Request) -> bytes:
+    """`head` with the length of the body, ready to write."""
+    if request.body or request.method in _WITH_BODY:
+        return b"%bcontent-length: %d\r\n\r\n" % (head, len(request.body))
+    return head + b"\r\n"
 
 
 @lru_cache(maxsize=512)

@@ -6,15 +6,15 @@ No I/O here; the implementation is `client.py`.
 from __future__ import annotations
 
 from collections.abc import AsyncIterator, Sequence
-from dataclasses import dataclass, field
 from typing import Protocol
+
+import msgspec
 
 Headers = Sequence[tuple[bytes, bytes]]
 """Header fields in order; names in lower case on responses."""
 
 
-@dataclass(frozen=True, slots=True)
-class Timeouts:
+class Timeouts(msgspec.Struct, frozen=True):
     """Limits in seconds.
 
     `connect_s` covers all that comes before the request: waiting for a free connection, DNS, TCP, proxy and TLS.
@@ -27,9 +27,8 @@ class Timeouts:
     idle_s: float = 120.0
 
 
-@dataclass(frozen=True, slots=True)
-class Request:
-    """One request.
+class Request(msgspec.Struct, frozen=True):
+    """One request. Fields in a tuple are expected to come again, and their lines are remembered.
 
     `Host` and all that concerns framing or the connection is set by the client; a caller's own are ignored.
     A `User-Agent` of the caller replaces the client's. Fields and body may hold credentials and are not shown.
@@ -37,9 +36,12 @@ class Request:
 
     method: str
     url: str
-    headers: Headers = field(default=(), repr=False)
-    body: bytes = field(default=b"", repr=False)
+    headers: Headers = ()
+    body: bytes = b""
     timeouts: Timeouts = Timeouts()
+
+    def __repr__(self) -> str:
+        return f"Request(method={self.method!r}, url={self.url!r}, timeouts={self.timeouts!r})"
 
 
 class Response(Protocol):
@@ -60,6 +62,15 @@ class Response(Protocol):
 
         When the reader is cancelled the connection is closed at once.
         """
+        ...
+
+    def arrived(self) -> bytes:
+        """What of the body is here already and was not read yet: for a reader who need not wait."""
+        ...
+
+    @property
+    def complete(self) -> bool:
+        """The whole body is here."""
         ...
 
     async def read(self, limit: int) -> bytes:

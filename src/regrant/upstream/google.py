@@ -7,8 +7,9 @@ that describe its body: never a key, never a cookie, never a user agent.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
 from urllib.parse import quote
+
+import msgspec
 
 from regrant import __version__
 from regrant.secret import Secret
@@ -21,8 +22,7 @@ FORWARDED = frozenset({b"x-goog-api-client", b"x-server-timeout", b"x-goog-reque
 """Headers of a Gemini client that mean something to Google and identify nobody."""
 
 
-@dataclass(frozen=True, slots=True)
-class Route:
+class Route(msgspec.Struct, frozen=True):
     """Where one account's calls go. `project_id` is "" when the OAuth client's own project is meant."""
 
     upstream: str
@@ -76,19 +76,26 @@ def ask(
     headers: Sequence[tuple[bytes, bytes]] = (),
 ) -> Request:
     """One call with an account's access token. `project_id` names the project to charge, "" for the client's own."""
-    fields: list[tuple[bytes, bytes]] = [
+    return Request(method, url, fields(method, token, project_id=project_id, headers=headers), body, timeouts)
+
+
+def fields(
+    method: str, token: Secret, *, project_id: str, headers: Sequence[tuple[bytes, bytes]] = ()
+) -> tuple[tuple[bytes, bytes], ...]:
+    """The header fields of a call."""
+    told: list[tuple[bytes, bytes]] = [
         (b"authorization", b"Bearer " + token.reveal().encode()),
         (b"accept-encoding", b"identity"),
         (b"user-agent", USER_AGENT),
         *headers,
     ]
     if project_id:
-        fields.append((b"x-goog-user-project", project_id.encode()))
+        told.append((b"x-goog-user-project", project_id.encode()))
     if method == "POST":
-        fields.append((b"content-type", JSON))
-    return Request(method, url, fields, body, timeouts)
+        told.append((b"content-type", JSON))
+    return tuple(told)
 
 
-def forwarded(headers: Headers) -> list[tuple[bytes, bytes]]:
+def forwarded(headers: Headers) -> tuple[tuple[bytes, bytes], ...]:
     """Those of a client's headers that go on to Google. Names in lower case."""
-    return [(name, value) for name, value in headers if name in FORWARDED]
+    return tuple((name, value) for name, value in headers if name in FORWARDED)

@@ -12,7 +12,7 @@ from regrant.dialects.base import ReplyContext
 from regrant.dialects.gemini.counting import CountRequest, encode_count, read_count
 from regrant.dialects.gemini.errors import encode_problem
 from regrant.dialects.gemini.models import encode_model, encode_models
-from regrant.dialects.gemini.reply import NO_NAMES, GeminiReplyDecoder, decode_reply
+from regrant.dialects.gemini.reply import NO_NAMES, GeminiReplyDecoder, decode_reply, read_reply
 from regrant.dialects.gemini.request import encode_request, without_signatures
 from regrant.dialects.gemini.scanner import GeminiStreamScanner, StreamForm, error_event
 from regrant.dialects.gemini.server_reply import ChunkForm, GeminiStreamEncoder, encode_reply
@@ -42,6 +42,7 @@ __all__ = [
     "encode_request",
     "error_event",
     "read_count",
+    "read_reply",
     "replace_signatures",
     "reply_decoder",
     "stream_encoder",

@@ -50,10 +50,12 @@ class _Builder:
         self._names = names
         self._family = family
         self._signatures = signatures
+        self._turns = request.turns
         self._results: dict[str, list[ToolResult]] = {}
-        for result in _results(request.turns):
-            self._results.setdefault(result.call_id, []).append(result)
-        self._current_turn = _last_word_of_the_user(request.turns)
+        for turn in request.turns:
+            for part in turn.parts:
+                if type(part) is ToolResult:
+                    self._results.setdefault(part.call_id, []).append(part)
 
     def add(self, index: int, turn: Turn) -> None:
         match turn.role:
@@ -107,7 +109,7 @@ class _Builder:
                 case Media():
                     encoded.append(_encode_media(part, f"messages[{index}].content[{number}]"))
                 case ToolCall():
-                    signed = first_call and index > self._current_turn
+                    signed = first_call and index > _last_word_of_the_user(self._turns)
                     encoded.append(self._encode_call(part, required=signed))
                     first_call = False
                 case Thinking() | ToolResult():
@@ -142,10 +144,6 @@ class _Builder:
         else:
             pictures.extend(encoded)
         responses.append(wire.Part(function_response=response))
-
-
-def _results(turns: Iterable[Turn]) -> Iterable[ToolResult]:
-    return (part for turn in turns for part in turn.parts if isinstance(part, ToolResult))
 
 
 def _last_word_of_the_user(turns: tuple[Turn, ...]) -> int:

@@ -19,12 +19,15 @@ import msgspec
 from regrant.dialects.gemini import wire
 from regrant.dialects.gemini.errors import UpstreamError, describe_error, read_error
 from regrant.dialects.gemini.finish import describe_citations, describe_logprobs, finish_reason
+from regrant.messages.fold import fold
 from regrant.messages.model import (
     EMPTY_OBJECT,
+    Choice,
     Citation,
     Finish,
     FinishReason,
     Media,
+    Reply,
     ReplyPart,
     Text,
     Thinking,
@@ -37,6 +40,11 @@ from regrant.messages.stream import Event, Failed, Finished, PartDelta, PartEnde
 from regrant.sse import SseDecoder, SseEvent
 
 T = TypeVar("T")
+
+_PLAIN_ENDS: Mapping[str | None, FinishReason] = {
+    "STOP": FinishReason.STOP,
+    "MAX_TOKENS": FinishReason.LENGTH,
+}
 
 NO_NAMES: Mapping[str, str] = MappingProxyType({})
 
@@ -255,13 +263,54 @@ def decode_reply(body: bytes, *, call_prefix: str, names: Mapping[str, str] = NO
         chunks = _decode(body, _CHUNKS) if body.lstrip()[:1] == b"[" else [_decode(body, _CHUNK)]
     except _UNREADABLE:
         chunks = []
-    error = read_error(body)
-    if error is not None or not chunks or any(len(chunk.error) for chunk in chunks):
+    if not chunks or any(len(chunk.error) for chunk in chunks):
+        error = read_error(body)
         problem = describe_error(error) if error is not None else _NOT_UNDERSTOOD
         return [Failed(problem=problem, upstream_error=body)]
     reader = ChunkReader(call_prefix=call_prefix, names=names)
-    events = [event for chunk in chunks for event in reader.read(chunk)]
-    return events + reader.finish()
+    events: list[Event] = []
+    for chunk in chunks:
+        events += reader.read(chunk)
+    events += reader.finish()
+    return events
+
+
+def read_reply(body: bytes, *, call_prefix: str, names: Mapping[str, str] = NO_NAMES) -> Reply | Failed:
+    """The whole answer of `generateContent`: what its events fold to, without that detour for plain text."""
+    try:
+        chunk = None if body.lstrip()[:1] == b"[" else _decode(body, _CHUNK)
+    except _UNREADABLE:
+        chunk = None
+    plain = None if chunk is None else _read_plain(chunk)
+    return plain or fold(decode_reply(body, call_prefix=call_prefix, names=names))
+
+
+def _read_plain(chunk: wire.GenerateReply) -> Reply | None:
+    """The reply, if it is one finished candidate of nothing but text."""
+    candidates = chunk.candidates
+    if len(chunk.error) or chunk.prompt_feedback is not None or candidates is None or len(candidates) != 1:
+        return None
+    candidate = candidates[0]
+    word, content = candidate.finish_reason, candidate.content
+    bare = candidate.logprobs_result is None and candidate.grounding_metadata is None
+    if word not in _PLAIN_ENDS or content is None or not bare or candidate.index > 0:
+        return None
+    texts: list[str] = []
+    for part in content.parts or ():
+        if part.text is None or part != wire.ReplyPart(text=part.text):
+            return None
+        texts.append(part.text)
+    text = "".join(texts)
+    return Reply(
+        id=chunk.response_id or "",
+        model=chunk.model_version or "",
+        choices=(
+            Choice(
+                parts=(Text(text=text),) if text else (), finish=Finish(choice=0, reason=_PLAIN_ENDS[word])
+            ),
+        ),
+        usage=read_usage(chunk.usage_metadata) if chunk.usage_metadata is not None else Usage(),
+    )
 
 
 def _decode(data: bytes, decoder: msgspec.json.Decoder[T]) -> T:

@@ -18,6 +18,7 @@ from regrant.messages.model import (
     BuiltinTool,
     Effort,
     Generation,
+    OutputFormat,
     Part,
     Reasoning,
     Request,
@@ -35,6 +36,7 @@ _MAX_STOPS = 5
 _MAX_LOGPROBS = 20
 _ENCODER = msgspec.json.Encoder()
 _NOTHING = wire.GenerationConfig()
+_TEXT = ((), ("text",))
 
 
 def encode_request(
@@ -49,7 +51,9 @@ def encode_request(
     names = ToolNames(tool_names_of(request))
     contents, dropped = encode_contents(request, names=names, family=family, signatures=signatures)
     config = _Config(request, family)
-    tools = _encode_tools(request, names, family, config.dropped)
+    tools = None
+    if request.tools or request.builtin_tools:
+        tools = _encode_tools(request, names, family, config.dropped)
     body = wire.GenerateRequest(
         contents=contents,
         system_instruction=_encode_system(request),
@@ -143,57 +147,53 @@ class _Config:
         self._family = family
 
     def encode(self) -> wire.GenerationConfig | None:
-        request = self._request
+        request, asked = self._request, self._request.generation
+        modalities = request.modalities
         config = wire.GenerationConfig(
             candidate_count=request.n if request.n > 1 else None,
-            max_output_tokens=request.generation.max_tokens,
-            seed=request.generation.seed,
-            response_modalities=[modality.upper() for modality in request.modalities] or None,
-            thinking_config=self._encode_reasoning(request.reasoning),
+            max_output_tokens=asked.max_tokens,
+            seed=asked.seed,
+            presence_penalty=asked.presence_penalty,
+            frequency_penalty=asked.frequency_penalty,
+            response_modalities=[one.upper() for one in modalities] if modalities not in _TEXT else None,
+            thinking_config=self._encode_reasoning(request.reasoning) if request.reasoning else None,
         )
-        if request.modalities == ("text",):
-            config.response_modalities = None
-        self._set_sampling(config, request.generation)
-        self._set_stops(config, request.generation)
-        self._set_logprobs(config, request.generation)
-        self._set_format(config)
+        self._set_sampling(config, asked)
+        if asked.stop:
+            self._set_stops(config, asked)
+        if asked.logprobs:
+            config.response_logprobs = True
+            config.logprobs = min(asked.top_logprobs, _MAX_LOGPROBS) if asked.top_logprobs else None
+        if request.output is not None:
+            self._set_format(config, request.output)
         if request.tool_choice is not None and not request.tool_choice.parallel:
             self.dropped.append("parallel_tool_calls")
         return None if config == _NOTHING else config
 
     def _set_sampling(self, config: wire.GenerationConfig, asked: Generation) -> None:
-        config.presence_penalty = asked.presence_penalty
-        config.frequency_penalty = asked.frequency_penalty
         if self._family.sampling:
             config.temperature, config.top_p, config.top_k = asked.temperature, asked.top_p, asked.top_k
             return
-        knobs = {"temperature": asked.temperature, "top_p": asked.top_p, "top_k": asked.top_k}
-        self.dropped.extend(name for name, value in knobs.items() if value is not None)
+        if asked.temperature is not None:
+            self.dropped.append("temperature")
+        if asked.top_p is not None:
+            self.dropped.append("top_p")
+        if asked.top_k is not None:
+            self.dropped.append("top_k")
 
     def _set_stops(self, config: wire.GenerationConfig, asked: Generation) -> None:
         stops = [stop for stop in asked.stop if stop]
         self.dropped.extend(f"stop[{index}]" for index in range(_MAX_STOPS, len(stops)))
         config.stop_sequences = stops[:_MAX_STOPS] or None
 
-    def _set_logprobs(self, config: wire.GenerationConfig, asked: Generation) -> None:
-        if asked.logprobs:
-            config.response_logprobs = True
-            if asked.top_logprobs:
-                config.logprobs = min(asked.top_logprobs, _MAX_LOGPROBS)
-
-    def _set_format(self, config: wire.GenerationConfig) -> None:
-        output = self._request.output
-        if output is None:
-            return
+    def _set_format(self, config: wire.GenerationConfig, output: OutputFormat) -> None:
         if self._request.tools and not self._family.json_with_tools:
             self.dropped.append("response_format")
             return
         config.response_mime_type = "application/json"
         config.response_json_schema = output.schema
 
-    def _encode_reasoning(self, asked: Reasoning | None) -> wire.ThinkingConfig | None:
-        if asked is None:
-            return None
+    def _encode_reasoning(self, asked: Reasoning) -> wire.ThinkingConfig | None:
         if not self._family.thinks:
             if asked.effort is not Effort.NONE:
                 self.dropped.append("reasoning")

@@ -37,13 +37,13 @@ _MOST_TOKENS = 65_536  # no Gemini model writes more
 _KNOWN_FIELDS = msgspec.json.Decoder(wire.KnownChatRequest)
 _ANY_FIELDS = msgspec.json.Decoder(wire.ChatRequest)
 _FIELD_NAMES = msgspec.json.Decoder(dict[str, msgspec.Raw])
-_DECLARED = frozenset(wire.ChatRequest.__struct_fields__)
+_DECLARED = frozenset(wire.ChatRequest.__struct_fields__).union(wire.WITHOUT_MEANING)
 _SAYS_NOTHING = frozenset({b"", b"null"})
 
 
 def decode_request(body: bytes) -> Request:
     """Raises: DialectError, naming the field."""
-    chat, unknown = _decode_wire(body)
+    chat, dropped = _decode_wire(body)
     if chat.n is not None and chat.n < 1:
         raise DialectError("`n` must be at least 1.", param="n")
     if not chat.messages:
@@ -70,11 +70,12 @@ def decode_request(body: bytes) -> Request:
         stream=bool(chat.stream),
         conversation=chat.prompt_cache_key or "",
         include_usage=bool(chat.stream_options and chat.stream_options.include_usage),
-        dropped=(*(name for name in wire.WITHOUT_MEANING if _says(getattr(chat, name))), *unknown),
+        dropped=dropped,
     )
 
 
 def _decode_wire(body: bytes) -> tuple[wire.ChatRequest, tuple[str, ...]]:
+    """The request, and the names of its fields that mean nothing here."""
     try:
         if not body.isascii():
             body.decode()
@@ -82,7 +83,10 @@ def _decode_wire(body: bytes) -> tuple[wire.ChatRequest, tuple[str, ...]]:
     except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
         pass  # the tolerant decoder says what is wrong, if anything is
     chat = decode_body(body, _ANY_FIELDS)
-    return chat, tuple(sorted(set(_FIELD_NAMES.decode(body)) - _DECLARED))
+    fields = _FIELD_NAMES.decode(body)
+    said = (name for name in wire.WITHOUT_MEANING if name in fields and _says(fields[name]))
+    unknown = sorted(fields.keys() - _DECLARED)
+    return chat, (*said, *unknown)
 
 
 def _says(value: msgspec.Raw) -> bool:

@@ -221,18 +221,6 @@ class ChatRequest(Wire):
     stream: bool | None = None
     stream_options: StreamOptions | None = None
     extra_body: ExtraBody | None = None
-    audio: Raw = ABSENT
-    logit_bias: Raw = ABSENT
-    metadata: Raw = ABSENT
-    moderation: Raw = ABSENT
-    prediction: Raw = ABSENT
-    prompt_cache_options: Raw = ABSENT
-    prompt_cache_retention: Raw = ABSENT
-    safety_identifier: Raw = ABSENT
-    service_tier: Raw = ABSENT
-    store: Raw = ABSENT
-    user: Raw = ABSENT
-    verbosity: Raw = ABSENT
 
 
 WITHOUT_MEANING = (
