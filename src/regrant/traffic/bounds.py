@@ -62,7 +62,8 @@ class Bounds:
         pages, free = self._pages()
         if pages - free > limit:
             # A little below, so that it is not done again for each batch.
-            while pages - free > limit * 0.95 and self._delete(_OLDEST, (CHUNK,)):
+            target = int(limit * 0.95)
+            while pages - free > target and self._delete_pages(pages - free, pages - free - target):
                 pages, free = self._pages()
         spare = max(pages - limit, free - pages // 4 if free > VACUUM_PAGES else 0)
         while spare > 0 and free > 0:
@@ -77,6 +78,11 @@ class Bounds:
         self._database.fetch("pragma busy_timeout = 100")
         self._database.fetch("pragma wal_checkpoint(truncate)")
         self._database.fetch(f"pragma busy_timeout = {BUSY_MS}")
+
+    def _delete_pages(self, used: int, wanted: int) -> int:
+        """Delete the oldest rows that take about so many of the pages in use; how many rows that were."""
+        [(rows,)] = self._database.fetch("select coalesce(max(seq) - min(seq) + 1, 0) from exchange")
+        return self._delete(_OLDEST, (max(1, min(CHUNK, rows * wanted // used)),))
 
     def _delete(self, statement: str, values: tuple[object, ...]) -> int:
         with self._database.transaction() as cursor:

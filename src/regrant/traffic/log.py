@@ -152,13 +152,16 @@ class TrafficLog:
 
     def _next_batch(self) -> list[Exchange]:
         """The oldest that wait. They stay in the queue until they are written: only this thread takes from it."""
-        most = min(len(self._queue), BATCH, self._limits().max_mb * 100)
+        max_mb = self._limits().max_mb
+        # A batch passes through the -wal file, which counts as well: it is small where the whole is to be.
+        most = min(len(self._queue), BATCH, max_mb * 100)
+        most_body_bytes = min(BATCH_BODY_BYTES, (max_mb << 20) // 16)
         batch: list[Exchange] = []
         size = 0
         for position in range(most):
             exchange = self._queue[position]
             size += exchange.bodies.kept_bytes if exchange.bodies is not None else 0
-            if batch and size > BATCH_BODY_BYTES:
+            if batch and size > most_body_bytes:
                 break
             batch.append(exchange)
         return batch
