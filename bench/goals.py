@@ -71,7 +71,7 @@ GOALS = (
     ),
     Goal("memory_idle", "resident memory idle, before the first admin call", "MB", 70, 45),
     Goal("memory_admin", "resident memory idle, after the first admin call", "MB", 95, 80),
-    Goal("dead_tokens", "token calls per revoked account, whatever the concurrency", "calls", 1, 1),
+    Goal("dead_tokens", "token calls per revoked account, whatever the concurrency", "", 1, 1),
     Goal(
         "short_stream_cpu", "streamed chat completion of 5 events at once: CPU per request against nginx", "x"
     ),

@@ -45,14 +45,15 @@ async def run(load: Load, *, requests: int, connections: int) -> Measured:
 
     async def one(count: int) -> None:
         reader, writer = await asyncio.open_connection("127.0.0.1", load.port)
-        for _ in range(count):
-            started = time.perf_counter()
-            writer.write(raw)
-            body, first = await read_answer(reader)
-            firsts.append(first - started)
-            check(body)
-        writer.close()
-        await writer.wait_closed()
+        try:
+            for _ in range(count):
+                started = time.perf_counter()
+                writer.write(raw)
+                body, first = await read_answer(reader)
+                firsts.append(first - started)
+                check(body)
+        finally:
+            writer.close()
 
     started = time.perf_counter()
     async with asyncio.TaskGroup() as group:

@@ -40,11 +40,13 @@ METHOD = """\
 - **litellm** 1.106.2 runs its proxy in production mode with one worker, and translates the same requests to the same upstream.
 - **The upstream** answers at once with a fixed text: a small Python program, or, in the race for requests per second, nginx with the
   answer in its configuration, so that neither the upstream nor the load (`wrk`) is what is measured. In that race and in the row of
-  1,000 streams the gateway has one core for itself and all else shares the others.
+  1,000 streams the gateway has one core for itself and all else shares the others. Requests per second are per second of that core's
+  time, so that other work of the machine does not count; the plain rates stand beside them.
 - **CPU** is the time of the whole process tree as the kernel's scheduler counts it, in rounds in which the contestants take turns;
   the median of the rounds counts.
 - **Latency** is measured in an open loop: requests leave by the clock, 500 a second, and are timed from when they were due, so a stall is
-  charged to all who waited. *Added* is the percentile through Regrant less the same percentile when asking the upstream directly.
+  charged to all who waited. *Added* is the percentile through Regrant less the same percentile when asking the upstream directly. Of
+  the rounds, those in which the load generator itself was held up most by other work of the machine are left out, whoever was measured.
 - **Chunks** of the streams row hold the time of their sending, read from a clock that all processes share.
 - **Every answer is checked**: status 200, and what it says. A wrong one fails the row and the run.
 - *First token* asks one stream after the other. *Loading* is the time from start until `/readyz` says 200 with 10,000 accounts, less
@@ -62,6 +64,7 @@ files. The address of Google's token endpoint is built into the library that it 
 nothing is patched. To sign in again, the account's file (Regrant) or the credentials file (litellm) is replaced while the gateway runs.
 """
 
+SERVE = "python -m regrant serve --port 0 --data-dir data"
 MARKS = {
     "aim": "reached, aim too",
     "must": "reached",
@@ -129,7 +132,7 @@ def _bound(goal: Goal, value: float | None) -> str:
 
 def _details(report: Mapping[str, Any]) -> str:
     found = _by_key(report)
-    lines = ["### What they are made of", ""]
+    lines = ["### What they are made of", "", f"The command, where no other is named, is `{SERVE}`.", ""]
     for goal in GOALS:
         result = found.get(goal.key)
         if result is None:
@@ -137,8 +140,9 @@ def _details(report: Mapping[str, Any]) -> str:
         made = ", ".join(f"{name} {number(value)}" for name, value in result["detail"].items())
         headline = f"{number(result['value'], goal.unit)}; " if goal.must is None else ""
         note = f" {result['note']}." if result["note"] else ""
-        command = f" `{result['command']}`" if result["command"] else ""
-        lines.append(f"- {goal.work}: {headline}{made}.{note}{command}".replace(": .", ":"))
+        command = "" if result["command"] in {"", SERVE} else f" `{result['command']}`"
+        if made or note or command:
+            lines.append(f"- {goal.work}: {headline}{made}{'.' if made else ''}{note}{command}")
     return "\n".join([*lines, ""])
 
 

@@ -8,6 +8,7 @@ from __future__ import annotations
 import contextlib
 import json
 import os
+import re
 import select
 import shutil
 import signal
@@ -151,8 +152,9 @@ def _first_line(
 
 
 def shown(command: Sequence[str]) -> str:
-    """A command as a reader would type it: without the folders of this machine."""
+    """A command as a reader would type it: without the folders and ports of this machine."""
     names = [Path(part).name if os.path.isabs(part) else part for part in command]
+    names = [re.sub(r"(litellm)-\d+|^\d{5}$", r"\1", name) or "PORT" for name in names]
     return " ".join(names)
 
 

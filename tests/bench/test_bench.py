@@ -103,11 +103,13 @@ class Server:
         self._after_s = after_s
 
     async def __call__(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        while head := await _head(reader):
-            await reader.readexactly(int(head.lower().split(b"content-length: ")[1].split(b"\r\n")[0]))
-            await asyncio.sleep(self._after_s)
-            writer.write(self._answer)
-        writer.close()
+        try:
+            while head := await _head(reader):
+                await reader.readexactly(int(head.lower().split(b"content-length: ")[1].split(b"\r\n")[0]))
+                await asyncio.sleep(self._after_s)
+                writer.write(self._answer)
+        finally:
+            writer.close()
 
 
 async def _head(reader: asyncio.StreamReader) -> bytes:
