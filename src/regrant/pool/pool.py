@@ -8,20 +8,20 @@ from __future__ import annotations
 
 import math
 from collections import Counter
-from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Collection, Iterable, Mapping
 
 from regrant.clock import Clock
 from regrant.pool.appeal import Appeal
 from regrant.pool.breaker import Trials
 from regrant.pool.census import Census, take_census
-from regrant.pool.choices import DEFAULT, Choice, Choices
+from regrant.pool.choices import Choices
 from regrant.pool.cooldown import Blocked, Cooldown, CooldownKey, Cooldowns, Probe
 from regrant.pool.field import Fields
 from regrant.pool.lease import Absence, Lease, Unavailable, Wish
-from regrant.pool.selector import Allowed, Candidate, Part, Roster
+from regrant.pool.plans import Plan, Plans
+from regrant.pool.selector import Allowed, Candidate, Roster
 from regrant.pool.slow_start import SlowStart
-from regrant.pool.strategies import STRATEGIES, Strategy
+from regrant.pool.strategies import Strategy
 from regrant.pool.waiting import WaitingRoom, Waits
 from regrant.upstream.faults import Fault, FaultKind, Scope
 
@@ -32,18 +32,6 @@ _FOR_A_PERSON = {FaultKind.BILLING, FaultKind.PERMISSION}
 
 CooldownChanged = Callable[[CooldownKey, Cooldown | None], None]
 """Told of each cool-down set (or cleared: None) by this process, to share it."""
-
-
-@dataclass(frozen=True, slots=True)
-class _Plan:
-    """How an account is chosen: each part in its turn, until one has a free account."""
-
-    strategy: Strategy
-    parts: tuple[Part, ...]
-    limit: str
-    """The group that the request is confined to; "" when it may use everyone."""
-    gradual: bool
-    """Whether newcomers get their share by and by."""
 
 
 class Pool:
@@ -58,10 +46,7 @@ class Pool:
     ) -> None:
         """`trial_after_s` is how soon an account that needs a person is first tried again (`breaker.Trials`); 0: never."""
         self._clock = clock
-        self._strategy = strategy
-        self._choices = Choices()
-        self._others: dict[str, Strategy] = {}
-        self._plans: dict[Choice, _Plan] = {}
+        self._plans = Plans(strategy)
         self._on_cooldown = on_cooldown
         self._roster = Roster()
         self._absent: dict[str, Absence] = {}
@@ -90,9 +75,7 @@ class Pool:
         self, strategy: Strategy | None, choices: Choices | None = None, *, slow_start_s: float = 0.0
     ) -> None:
         """Choose by this strategy (None: the one in use), these rules and this slow start (seconds) from the next lease on."""
-        self._strategy = strategy or self._strategy
-        self._choices = choices or Choices()
-        self._others.clear()
+        self._plans.use(strategy, choices or Choices())
         self._slow_start.use(slow_start_s)
         self._changed()
 
@@ -152,8 +135,7 @@ class Pool:
             self._cooldowns.prune(now)
         if now >= self._reserves.next_end:
             self._reserves.prune(now)
-        choice = self._choices.find(wish.client, model) if self._choices else DEFAULT
-        plan = self._plans.get(choice) or self._plan(choice)
+        plan = self._plans.of(wish.client, model, self._roster.candidates)
         if (
             now >= self._trials.next_at
             and not wish.exclude
@@ -169,7 +151,7 @@ class Pool:
     def _probe(self, account: Candidate, model: str, now: float) -> Probe | None:
         return self._cooldowns.probe(project=account.project, account=account.id, model=model, now=now)
 
-    def _try_out(self, wish: Wish, plan: _Plan, now: float) -> Lease | None:
+    def _try_out(self, wish: Wish, plan: Plan, now: float) -> Lease | None:
         """A lease on an account that waits for a person and is due to be tried, if this request can try one; its first only."""
 
         def may(candidate: Candidate) -> bool:
@@ -194,10 +176,10 @@ class Pool:
             return None
         return Lease(account, wish.model, self._in_flight, self._probe(account, wish.model, now), trial=True)
 
-    def _choose(self, wish: Wish, plan: _Plan, now: float) -> Candidate | None:
+    def _choose(self, wish: Wish, plan: Plan, now: float) -> Candidate | None:
         allowed = _without(wish.exclude, wish.suits) if wish.exclude else wish.suits
         account = self._pick(wish, plan, allowed)
-        if account is None or not self._slow_start or not plan.gradual:
+        if account is None or not self._slow_start or not plan.strategy.shares:
             return account
         deferred: set[str] = set()
         picked: Candidate | None = account
@@ -206,30 +188,14 @@ class Pool:
             picked = self._pick(wish, plan, _without(deferred, allowed))
         return picked or account  # nobody else is free: a newcomer is better than nobody
 
-    def _pick(self, wish: Wish, plan: _Plan, allowed: Allowed | None) -> Candidate | None:
+    def _pick(self, wish: Wish, plan: Plan, allowed: Allowed | None) -> Candidate | None:
         for part in plan.parts:
             field = self._fields.of((wish.model, part))
             if field.ids and (account := plan.strategy.pick(field, wish.key, allowed)) is not None:
                 return account
         return None
 
-    def _plan(self, choice: Choice) -> _Plan:
-        strategy = self._named(choice.strategy) if choice.strategy else self._strategy
-        groups = [choice.group, ""] if choice.group and choice.fallback else [choice.group]
-        tiers: Sequence[int | None] = (None,)
-        if strategy.tiered:
-            tiers = sorted({candidate.priority for candidate in self._roster.candidates}, reverse=True)
-        parts = tuple(Part(group, tier) for group in groups for tier in tiers)
-        plan = self._plans[choice] = _Plan(strategy, parts, groups[-1], strategy.shares)
-        return plan
-
-    def _named(self, name: str) -> Strategy:
-        """The strategy that a rule asks for: one for all rules that do, so that it remembers whose turn it is."""
-        if name not in self._others:
-            self._others[name] = STRATEGIES[name]()
-        return self._others[name]
-
-    def _explain_none(self, wish: Wish, plan: _Plan, now: float) -> Unavailable:
+    def _explain_none(self, wish: Wish, plan: Plan, now: float) -> Unavailable:
         plain = not wish.exclude and wish.suits is None
         name = (wish.model, plan.limit)
         if plain and (none := self._none.get(name)) is not None and now < none.ends:
@@ -282,6 +248,11 @@ class Pool:
     def waits(self) -> Waits:
         """How the waiting of requests has ended so far."""
         return self._room.waits
+
+    def project_of(self, id_: str) -> str:
+        """The quota project of an account in the pool; "" for one that is out of it."""
+        found = self._roster.by_id.get(id_)
+        return "" if found is None else found.project
 
     def in_flight(self, id_: str) -> int:
         """How many leases on this account are out."""
@@ -393,7 +364,7 @@ class Pool:
 
     def _changed(self) -> None:
         self._none.clear()
-        self._plans.clear()
+        self._plans.forget()
         self._room.serve()
 
 

@@ -42,7 +42,10 @@ def _walk(field: Field, place: int, allowed: Allowed | None) -> Candidate | None
     start = bisect_left(points, place)
     if start == len(points) or points[start] >= place + ARC:
         return None
-    for owner in owners[start : bisect_left(points, place + ARC, start)]:
+    first = owners[start]
+    if first.id in free and (allowed is None or allowed(first)):
+        return first
+    for owner in owners[start + 1 : bisect_left(points, place + ARC, start)]:
         if owner.id in free and (allowed is None or allowed(owner)):
             return owner
     return None
