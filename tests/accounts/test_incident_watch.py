@@ -13,7 +13,7 @@ from tests.accounts.keeper_stage import NOW, Stage, eventually
 
 from regrant.accounts.clock_skew import ClockSkew
 from regrant.accounts.file_store import FileLock
-from regrant.accounts.incident_watch import IncidentWatch
+from regrant.accounts.incident_watch import CATCH_UP_S, LOOK_S, IncidentWatch
 from regrant.accounts.incidents import SETTLE_S, IncidentChange, IncidentView
 from regrant.accounts.keeper import AccountUnusable, Keeper
 from regrant.accounts.store import StoreError
@@ -87,8 +87,8 @@ class Folder:
         self.stage = stage
         self.processes: list[Process] = []
 
-    async def process(self, *, lock: bool = True) -> Process:
-        keeper, _ = await self.stage.keeper()
+    async def process(self, *, lock: bool = True, follow: bool = True) -> Process:
+        keeper, _ = await self.stage.keeper(follow=follow)
         state = StateDatabase(self.stage.folder / "state.sqlite3", self.stage.clock)
         watch = IncidentWatch(
             self.stage.clock,
@@ -159,6 +159,28 @@ async def test_the_process_that_takes_over_tells_the_rest_and_nothing_twice(fold
     assert two.told[0].incident.accounts == ("bob",)
 
 
+async def test_the_process_that_takes_over_calls_nothing_over_before_its_accounts_have_caught_up(
+    folder: Folder,
+) -> None:
+    """Breaks when: CATCH_UP_S of incident_watch.py is 0."""
+    folder.stage.add("ann")
+    folder.stage.add("bob")
+    one, late = await folder.process(), await folder.process(follow=False)
+    await kill(one, folder, "ann")
+    folder.pass_time()
+    await eventually(lambda: one.told)
+    await one.end()
+    await eventually(lambda: late.watch.in_charge)
+    await asyncio.sleep(3 * LOOK_S)
+    assert late.keeper.entries()[0].account.disabled is None  # it does not know yet
+    assert late.kinds() == ["account_died"]
+    await late.keeper.reload("ann")
+    folder.pass_time(2 * CATCH_UP_S)
+    await asyncio.sleep(3 * LOOK_S)
+    assert late.kinds() == ["account_died"]
+    assert late.told == []
+
+
 async def test_without_locks_each_process_tells(folder: Folder) -> None:
     folder.stage.add("ann")
     folder.stage.add("bob")
@@ -176,6 +198,7 @@ async def test_requests_are_counted_by_what_touched_them_in_all_processes(folder
     one, two = await folder.process(), await folder.process()
     died = [Tried("ann", "account_died")]
     one.watch.exchange_finished(Request("", [*died, Tried("bob")]))  # it ends before the verdict is known
+    folder.pass_time(0.5)
     await kill(one, folder, "ann")
     await eventually(lambda: two.kinds() == ["account_died"])
     one.watch.exchange_finished(Request("", [Tried("bob")]))

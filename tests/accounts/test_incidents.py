@@ -262,6 +262,7 @@ def test_a_broken_client_is_one_incident_that_the_first_success_ends() -> None:
     story.see(
         "a", 1101, attention=attention("client_broken", 1000), last_refresh_at=500
     )  # not asked again yet
+    story.see("e", 1102, attention=attention("client_broken", 1050), last_refresh_at=500)  # news from before
     assert story.open() == []
     story.see("b", 1200, attention=attention("client_broken", 1200), last_refresh_at=1100)
     assert story.only().since == 1200

@@ -3,6 +3,8 @@
 Pure, and about states rather than events: it is shown each account as it is now (`Sight`), and the pool and the clock, as often as one
 likes; only a difference opens or closes an incident. So it can be put down and taken up again by another process. Changes nothing about
 any account. The words are `incident_words.py`; watching, sharing and telling is `incident_watch.py`.
+
+Over 400 lines on purpose: what opens, joins and ends an incident, and which account has its part in which, is one argument.
 """
 
 from __future__ import annotations
