@@ -208,6 +208,15 @@ def test_a_strange_name_of_a_model_does_no_harm(stage: Stage) -> None:
     assert third.model.startswith('quote " and \\ and ')
 
 
+def test_a_value_that_no_column_can_hold_costs_its_own_row_only(stage: Stage) -> None:
+    log = stage.open()
+    for number in range(10):
+        log.record(exchange(number, status=1 << 70 if number == 4 else 200))
+    assert log.flush(10)
+    assert stage.ids() == [f"req_{number:024x}" for number in (9, 8, 7, 6, 5, 3, 2, 1, 0)]
+    assert (log.dropped, stage.said) == (1, [])
+
+
 # -- bounds ------------------------------------------------------------------------------------------------------------
 
 

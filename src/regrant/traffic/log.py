@@ -31,6 +31,9 @@ BATCH_BODY_BYTES: Final = 4 << 20
 FLUSH_S: Final = 0.25
 FIRST_RETRY_S, LAST_RETRY_S = 0.5, 10.0
 
+_STRANGE = (ValueError, TypeError, OverflowError, sqlite3.DataError, sqlite3.ProgrammingError)
+"""What a value is refused with that no column can hold."""
+
 Report = Callable[[str, str], None]
 """Told, from the writer's thread, an event and a sentence; must not raise."""
 
@@ -188,6 +191,16 @@ class TrafficLog:
             self._write(database, batch)
 
     def _write(self, database: Database, batch: list[Exchange]) -> None:
+        try:
+            self._insert(database, batch)
+        except _STRANGE:
+            if len(batch) == 1:
+                self._unwritable += 1  # it would keep all that come after it from being written
+                return
+            for exchange in batch:
+                self._write(database, [exchange])
+
+    def _insert(self, database: Database, batch: list[Exchange]) -> None:
         secrets = tuple(self._secrets())
         records = [record_of(exchange, secrets) for exchange in batch]
         bodies = [

@@ -34,25 +34,16 @@ _STEPS: tuple[tuple[str, ...], ...] = (
 
 VERSION = len(_STEPS)
 
-# One statement for a whole batch: the interpreter's lock is given up once and not for each row, which a busy event loop
-# would be slow to hand back. Written again after a commit of unknown outcome, a row counts once.
-_INSERT = """
-insert or ignore into exchange (
-  id, at, dialect, model, served_model, status, key, ms, first_ms, problem,
-  input_tokens, cached_tokens, cache_write_tokens, output_tokens, reasoning_tokens,
-  account, tries, attempts, dropped)
-select
-  json_extract(value, '$.id'), json_extract(value, '$.at'), json_extract(value, '$.dialect'),
-  json_extract(value, '$.model'), json_extract(value, '$.served_model'), json_extract(value, '$.status'),
-  json_extract(value, '$.key'), json_extract(value, '$.ms'), json_extract(value, '$.first_ms'),
-  json_extract(value, '$.problem'),
-  json_extract(value, '$.tokens.input_tokens'), json_extract(value, '$.tokens.cached_tokens'),
-  json_extract(value, '$.tokens.cache_write_tokens'), json_extract(value, '$.tokens.output_tokens'),
-  json_extract(value, '$.tokens.reasoning_tokens'),
-  coalesce(json_extract(value, '$.attempts[#-1].account_id'), ''), json_array_length(value, '$.attempts'),
-  json_extract(value, '$.attempts'), json_extract(value, '$.dropped')
-from json_each(?)
-"""
+ROWS = 25
+"""Rows that one statement puts in. The interpreter's lock is given up once for each statement, and a busy event loop is slow to
+hand it back; more rows are not faster."""
+
+_COLUMNS = (
+    "id, at, dialect, model, served_model, status, key, ms, first_ms, problem,"
+    " input_tokens, cached_tokens, cache_write_tokens, output_tokens, reasoning_tokens,"
+    " account, tries, attempts, dropped"
+)
+_ROW = f"({', '.join('?' * len(_COLUMNS.split(',')))})"
 
 
 class TooNew(sqlite3.DatabaseError):
@@ -83,10 +74,40 @@ def check_version(connection: sqlite3.Connection) -> int:
 
 def insert(cursor: sqlite3.Cursor, records: Sequence[Record], bodies: Sequence[tuple[str, BodyPair]]) -> None:
     """Add records, and the bodies of some of them by their ids. Raises sqlite3.Error."""
-    cursor.execute(_INSERT, (msgspec.json.encode(records).decode(),))
+    for first in range(0, len(records), ROWS):
+        some = records[first : first + ROWS]
+        # Written again after a commit of unknown outcome, a row counts once.
+        statement = f"insert or ignore into exchange ({_COLUMNS}) values {', '.join([_ROW] * len(some))}"  # noqa: S608 - ours
+        cursor.execute(statement, [value for record in some for value in _values(record)])
     cursor.executemany(
         "insert or ignore into body select seq, ? from exchange where id = ?",
         [(msgspec.json.encode(pair).decode(), id_) for id_, pair in bodies],
+    )
+
+
+def _values(record: Record) -> tuple[object, ...]:
+    """In the order of the columns."""
+    tokens, attempts = record.tokens, record.attempts
+    return (
+        record.id,
+        record.at,
+        record.dialect,
+        record.model,
+        record.served_model,
+        record.status,
+        record.key,
+        record.ms,
+        record.first_ms,
+        record.problem,
+        tokens.get("input_tokens"),
+        tokens.get("cached_tokens"),
+        tokens.get("cache_write_tokens"),
+        tokens.get("output_tokens"),
+        tokens.get("reasoning_tokens"),
+        attempts[-1].account_id if attempts else "",
+        len(attempts),
+        msgspec.json.encode(attempts).decode(),
+        msgspec.json.encode(record.dropped).decode(),
     )
 
 
