@@ -206,6 +206,58 @@ def test_a_receiver_that_does_not_answer_delays_no_request(
             hold.set()
 
 
+def test_a_mass_failure_is_one_alert(sandbox: SandboxProcess, data_dir: Path, people: People) -> None:
+    names = ["ann", "bob", "cid", "dan"]
+    people(*names)
+    hook = {"events": ["account_died", "mass_failure"]}
+    with (
+        Receiver() as receiver,
+        Gateway(data_dir, sandbox.url, NOTIFY__WEBHOOKS=told(receiver.url, **hook)) as gateway,
+    ):
+        for name in names:
+            sandbox.revoke(f"{name}@example.com")
+        order = {"action": "verify", "ids": names}
+        assert gateway.admin("POST", "/api/accounts/batch", order).status == 200
+        [post] = receiver.wait_for(1)
+        assert post.json["event"] == "mass_failure"
+        assert sorted(post.json["accounts"]) == names
+        assert "verify" in post.json["command"]
+        for name in names:
+            re_add(data_dir, sandbox, f"{name}@example.com")
+        receiver.wait_for(2, deadline_s=40)
+    assert phases(receiver.posts) == [("mass_failure", "opened"), ("mass_failure", "closed")]
+
+
+def test_a_grant_that_will_die_is_told_and_a_new_one_ends_it(sandbox: SandboxProcess, data_dir: Path) -> None:
+    with (
+        Receiver() as receiver,
+        Gateway(data_dir, sandbox.url, NOTIFY__WEBHOOKS=told(receiver.url)) as gateway,
+    ):
+        short = sandbox.grant("ann@example.com", refresh_token_expires_in=40 * 3600)
+        added = gateway.admin("POST", "/api/accounts", {"refresh_token": short.refresh_token})
+        assert added.status == 201, added.body
+        [opened] = receiver.wait_for(1, where=lambda post: post.json["event"] == "will_die")
+        assert "ann@example.com" in opened.json["title"]
+        assert "48 hours" in opened.json["title"]
+        sandbox.settings("ann@example.com", refresh_token_expires_in=None)
+        re_add(data_dir, sandbox, "ann@example.com")
+        _, closed = receiver.wait_for(2, where=lambda post: post.json["event"] == "will_die")
+        assert closed.json["phase"] == "closed"
+
+
+def test_alerts_take_the_way_through_the_proxy(sandbox: SandboxProcess, data_dir: Path) -> None:
+    hook = json.dumps(["http://ntfy.lan/pretend-topic"])
+    with (
+        Receiver() as proxy,
+        Gateway(data_dir, sandbox.url, NOTIFY__WEBHOOKS=hook, NETWORK__PROXY=proxy.url) as gateway,
+    ):
+        [result] = gateway.admin("POST", "/api/notify/test").json()["results"]
+        assert (result["ok"], result["format"]) == (True, "ntfy")
+    [post] = proxy.posts
+    assert post.path == "http://ntfy.lan/", "a proxy is asked with the whole address"
+    assert post.json["topic"] == "pretend-topic"
+
+
 SHAPES: Mapping[str, set[str]] = {
     "slack": {"text"},
     "discord": {"content", "allowed_mentions"},

@@ -556,3 +556,9 @@ def test_a_webhook_is_shown_by_name_and_its_address_is_not(tmp_path: Path) -> No
     [shown] = [row.value for row in describe(load(tmp_path, {}, {})) if row.key == "notify.webhooks"]
     assert "pretend" not in shown
     assert '"name": "hooks.lan"' in shown
+
+
+def test_an_ntfy_webhook_needs_its_topic() -> None:
+    make({"notify.webhooks": [{"url": "https://push.example.org/topic", "format": "ntfy"}]})
+    with pytest.raises(SettingsError, match=r"notify\.webhooks\[0\]\.url .* topic"):
+        make({"notify.webhooks": [{"url": "https://push.example.org/", "format": "ntfy"}]})

@@ -13,6 +13,7 @@ from dataclasses import dataclass, fields, is_dataclass
 from functools import reduce
 from pathlib import Path
 from typing import Any, NamedTuple, TypeVar, get_type_hints
+from urllib.parse import urlsplit
 
 from regrant.errors import SettingsError
 from regrant.secret import Secret
@@ -232,6 +233,10 @@ def check_whole(values: Mapping[str, Any], origins: Mapping[str, str]) -> Iterat
         if client.client_id in seen:
             yield f"{place} ({origins['google.clients']}): found the id of {seen[client.client_id]} again, allowed is each id once"
         seen.setdefault(client.client_id, place)
+    for index, webhook in enumerate(values["notify.webhooks"]):
+        if webhook.format == "ntfy" and not urlsplit(webhook.url.reveal()).path.strip("/"):
+            place = f"notify.webhooks[{index}].url ({origins['notify.webhooks']})"
+            yield f"{place}: found an address without a topic, allowed for ntfy is https://host/topic"
     if values["google.client_secret"] and not values["google.client_id"]:
         origin = origins["google.client_secret"]
         yield f"google.client_secret ({origin}): found a secret without a client, allowed is one beside google.client_id"
