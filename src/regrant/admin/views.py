@@ -72,6 +72,7 @@ class AccountView(msgspec.Struct, frozen=True, kw_only=True):
     proxy_disabled_at: int | msgspec.UnsetType = msgspec.UNSET
     proxy_disabled_reason: str | msgspec.UnsetType = msgspec.UNSET
     protected_models: list[str]
+    protected_until: dict[str, int] | msgspec.UnsetType = msgspec.UNSET
     attention: AttentionView | msgspec.UnsetType = msgspec.UNSET
     verified: bool
     created_at: int

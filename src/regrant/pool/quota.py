@@ -219,10 +219,14 @@ class Ledger:
 
     def count_tokens(self, project: str, model: str, tokens: int, now: float) -> None:
         """Prompt tokens that an answer told; not negative."""
-        tally = self._current(project, model, now)
-        tally.own[_TPM] += max(0, tokens)
-        tally.own[_TPD] += max(0, tokens)
-        self._judge(tally)
+        tally = self._tallies.get((project, model))
+        if tally is None or not tally.since <= now < tally.until:
+            tally = self._current(project, model, now)
+        own, gates = tally.own, tally.gates
+        own[_TPM] += tokens
+        own[_TPD] += tokens
+        if own[_TPM] >= gates[_TPM] or own[_TPD] >= gates[_TPD]:
+            self._judge(tally)
 
     def observe_counts(self, writer: str, row: Row, now: float) -> None:
         """What another process has counted; its newest word replaces the one before. A row of another day is passed over."""

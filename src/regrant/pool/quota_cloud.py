@@ -125,7 +125,7 @@ class CloudReader:
             daily = {limit.metric for limit in limits if _is_daily(limit.quota_id, limit.metric)}
             for metric in sorted(daily)[:MAX_METRICS]:
                 await self._read_usage(project, entries, metric)
-        except (_NotRead, AccountUnusable, TransportError, UnsendableRequest) as error:
+        except (_NotRead, TransportError, UnsendableRequest) as error:
             text = f"the quotas of project {project} are not read: {error}"
             log.info("quota_not_read", text, project=project)
 
@@ -160,10 +160,10 @@ class CloudReader:
         url_of: Callable[[str], str],
         read: Callable[[bytes], tuple[list[T], str]],
     ) -> list[T]:
-        """All pages, asked with the first account that may; nothing when none may. Raises _NotRead, AccountUnusable, TransportError."""
+        """All pages, asked with the first account that may; nothing when none may. Raises _NotRead, TransportError."""
         for entry in entries:
             if not self._refusal(entry, api):
-                with suppress(_Denied):
+                with suppress(_Denied, AccountUnusable):
                     return await self._pages(entry, api, url_of, read)
         return []
 

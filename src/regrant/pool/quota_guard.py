@@ -60,8 +60,8 @@ class QuotaGuard:
 
     def answered(self, account_id: str, model: str, prompt_tokens: int) -> None:
         """An answer of this account's told how many tokens were asked of the model."""
-        project = self.project_of(account_id)
-        if project and prompt_tokens:
+        project = self._pool.project_of(account_id) or self.project_of(account_id)
+        if project and prompt_tokens > 0:
             self.ledger.count_tokens(project, model, prompt_tokens, self._clock.now())
 
     def refused(self, project: str, model: str, fault: Fault) -> None:
