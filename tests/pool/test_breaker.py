@@ -350,19 +350,3 @@ def test_an_end_that_only_a_person_brings_is_no_guess() -> None:
     )
     clock.time += 1_000_000
     assert isinstance(pool.lease(WISH), Unavailable)
-
-
-def test_a_person_who_mends_one_account_ends_what_its_project_was_refused_for() -> None:
-    clock = HandClock()
-    pool = make_pool(0, clock)
-    bob = Candidate(id="bob", email="bob@example.com", project="p-ann")
-    for account in (ANN, bob):
-        pool.admit(account)
-    lease = take(pool)
-    lease.release()
-    hold = Hold(Scope.PROJECT, clock.time + 300, guessed=True)
-    pool.report(lease, Fault(kind=FaultKind.PERMISSION, whose=Whose.PROJECT, hold=hold, attention=NEEDED))
-    pool.evict(lease.account.id, Absence.ATTENTION, lease.account)
-    assert isinstance(pool.lease(WISH), Unavailable), "the other account is of that project as well"
-    pool.admit(lease.account)
-    assert set(takers(pool)) == {"ann", "bob"}

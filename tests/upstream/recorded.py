@@ -103,9 +103,8 @@ def denied(
     whose, remedy = (
         (Whose.PROJECT, Remedy.OTHER_PROJECT) if project else (Whose.ACCOUNT, Remedy.OTHER_ACCOUNT)
     )
-    scope = Scope.PROJECT if project else Scope.ACCOUNT
     return Case(
-        says, 403, body, FaultKind.PERMISSION, whose, remedy, scope, 300, guessed=True, attention=code,
+        says, 403, body, FaultKind.PERMISSION, whose, remedy, Scope.ACCOUNT, 300, guessed=True, attention=code,
         advice=advice, url=url, listed=listed,
     )  # fmt: skip
 

@@ -39,6 +39,7 @@ from regrant.upstream.faults import (
     Call,
     Fault,
     FaultKind,
+    Remedy,
     account_died,
     token_refused,
     token_unavailable,
@@ -96,6 +97,8 @@ class _Journey(msgspec.Struct):
     exchange: Exchange
     deadline: float
     tried: set[str] = msgspec.field(default_factory=set)
+    refused_projects: frozenset[str] = frozenset()
+    """Their other accounts are asked last: most probably they are refused as well."""
     calls: int = 0
     outages: int = 0
     answered: bool = False
@@ -176,6 +179,10 @@ class Pipeline:
         wish = Wish(
             journey.ask.model, journey.ask.key, journey.tried, journey.ask.suits, journey.exchange.key
         )
+        if journey.refused_projects:
+            elsewhere = self._pool.lease(_outside(journey.refused_projects, wish))
+            if isinstance(elsewhere, Lease):
+                return elsewhere
         # Where only some accounts suit, somebody else stands by; a client that is gone before a person can act is told at once.
         patient = journey.exchange.patience_s is None or journey.exchange.patience_s > limits.rescue_s
         rescue_s = limits.rescue_s if journey.ask.suits is None and patient else 0.0
@@ -296,6 +303,8 @@ class Pipeline:
     def _after(self, journey: _Journey, lease: Lease, fault: Fault, limits: Limits) -> Refusal | None:
         """Apply the fault and decide: None to go on, else what the client is told."""
         self._pool.report(lease, fault)
+        if fault.remedy is Remedy.OTHER_PROJECT:
+            journey.refused_projects |= {lease.account.project}
         if fault.limits:
             self._quota.refused(lease.account.project, lease.model, fault)
         if fault.attention is not None:
@@ -338,3 +347,13 @@ class Pipeline:
         if ending.kind is not verdict.EndingKind.PASS_ON:
             return Refusal(ending)
         return Refusal(ending, journey.passed_on, {}, fault.message if fault else "")
+
+
+def _outside(projects: frozenset[str], wish: Wish) -> Wish:
+    """The same wish, for an account of another project."""
+    suits = wish.suits
+
+    def elsewhere(candidate: Candidate) -> bool:
+        return candidate.project not in projects and (suits is None or suits(candidate))
+
+    return Wish(wish.model, wish.key, wish.exclude, elsewhere, wish.client)

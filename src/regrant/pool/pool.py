@@ -23,12 +23,10 @@ from regrant.pool.selector import Allowed, Candidate, Roster
 from regrant.pool.slow_start import SlowStart
 from regrant.pool.strategies import Strategy
 from regrant.pool.waiting import WaitingRoom, Waits
-from regrant.upstream.faults import Fault, FaultKind, Scope
+from regrant.upstream.faults import Fault, Scope
 
 MAX_CENSUSES = 1_000
 
-
-_FOR_A_PERSON = {FaultKind.BILLING, FaultKind.PERMISSION}
 
 CooldownChanged = Callable[[CooldownKey, Cooldown | None], None]
 """Told of each cool-down set (or cleared: None) by this process, to share it."""
@@ -283,11 +281,11 @@ class Pool:
                 self.clear(key)
 
     def pardon(self, account: Candidate) -> None:
-        """End the account's own cool-down, and its project's if that needed a person: a person has acted."""
+        """End the account's own cool-down, and its project's if that waits for a person: a person has acted."""
         self.clear(CooldownKey(scope=Scope.ACCOUNT, account=account.id))
         project = CooldownKey(scope=Scope.PROJECT, project=account.project)
         held = self._cooldowns.get(project)
-        if held is not None and held.why in _FOR_A_PERSON:
+        if held is not None and math.isinf(held.until):
             self.clear(project)
 
     def clear(self, key: CooldownKey) -> None:

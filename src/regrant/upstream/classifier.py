@@ -249,7 +249,7 @@ def _refused(refusal: Refusal, error: ErrorBody, call: Call) -> Fault:
     if not call.attend:
         hold = _guess(Scope.PROJECT_MODEL, LACKING_S, call)
     else:
-        hold = _guess(Scope.PROJECT if refusal.project_wide else Scope.ACCOUNT, call.refused_s, call)
+        hold = _guess(Scope.ACCOUNT, call.refused_s, call)
     return Fault(
         kind=FaultKind.PERMISSION,
         whose=Whose.PROJECT if refusal.project_wide else Whose.ACCOUNT,
