@@ -10,6 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from regrant.dialects import gemini
+from regrant.dialects.gemini.reply import decode_reply, read_reply
 from regrant.messages.fold import fold
 from regrant.messages.model import (
     Citation,
@@ -394,3 +395,33 @@ def test_half_an_error_after_the_finish_reason_is_no_clean_end() -> None:
 def test_arguments_that_are_not_utf_8_fail_the_reply() -> None:
     parts = b'{"parts":[{"functionCall":{"name":"f","args":{"a":"\xff"}}}]}'
     failure(b'data: {"candidates":[{"content":' + parts + b',"finishReason":"STOP"}]}\n\n')
+
+
+PLAIN = st.builds(
+    lambda texts, word, usage, extra: msgspec.json.encode(
+        {
+            "candidates": [{"content": {"role": "model", "parts": texts}, "finishReason": word, "index": 0}],
+            "responseId": "r1",
+            "modelVersion": "gemini-3.8-flash",
+            **({"usageMetadata": usage} if usage else {}),
+            **extra,
+        }
+    ),
+    st.lists(
+        st.one_of(
+            st.fixed_dictionaries({"text": st.text()}),
+            st.fixed_dictionaries({"text": st.text(), "thought": st.booleans()}),
+            st.fixed_dictionaries({"text": st.text(), "thoughtSignature": st.just("c2lnbmF0dXJl")}),
+            st.fixed_dictionaries({"functionCall": st.just({"name": "f", "args": {"a": 1}})}),
+        ),
+        max_size=4,
+    ),
+    st.sampled_from(["STOP", "MAX_TOKENS", "SAFETY", "FINISH_REASON_UNSPECIFIED", "SOMETHING_NEW"]),
+    st.none() | st.just({"promptTokenCount": 9, "candidatesTokenCount": 5, "thoughtsTokenCount": 2}),
+    st.sampled_from([{}, {"promptFeedback": {"blockReason": "SAFETY"}}, {"error": {"code": 500}}]),
+)
+
+
+@given(PLAIN)
+def test_a_whole_answer_reads_as_its_events_fold(body: bytes) -> None:
+    assert read_reply(body, call_prefix="p") == fold(decode_reply(body, call_prefix="p"))

@@ -5,12 +5,13 @@ from __future__ import annotations
 import pytest
 
 from regrant.errors import UnsendableRequest
-from regrant.transport.head import check_agent, encode_head
+from regrant.transport.head import check_agent, encode_head, end_head
 from regrant.transport.model import Request
 
 
 def encode(request: Request) -> bytes:
-    return encode_head(request, "/x", fixed=b"host: h\r\n", agent_line=b"user-agent: ours\r\n")
+    head = encode_head(request, "/x", fixed=b"host: h\r\n", agent_line=b"user-agent: ours\r\n")
+    return end_head(head, request)
 
 
 @pytest.mark.parametrize(

@@ -19,8 +19,9 @@ from regrant.gateway.signatures import SignatureStore
 from regrant.gateway.telling import CUT, tell
 from regrant.messages.model import Request, Text
 from regrant.messages.problem import Problem, describe_refusal
-from regrant.messages.stream import Failed, Finished
+from regrant.messages.stream import Event, Failed, Finished
 from regrant.pool.affinity import derive_key
+from regrant.traffic.exchange import Exchange
 
 
 class ChatService:
@@ -101,39 +102,60 @@ def _answer_whole(
 
 async def _answer_stream(answer: Answer, encoder: StreamEncoder, answering: Answering) -> None:
     answering.start(200, ((b"content-type", SSE), (b"cache-control", b"no-cache")))
-    with KeepAlive(answering, encoder.keep_alive(), idle=True) as pulse:
-        problem = await _pump(answer, encoder, answering, pulse)
-    if problem is None:
-        answering.end()
-        return
-    answering.exchange.problem = "cut"
-    answering.end(encoder.fail(problem))
+    translation = _Translation(encoder, answering.exchange)
+    try:
+        await _pump(answer, translation, answering)
+    except TransportError:
+        translation.problem = CUT
+    except DialectError as error:
+        translation.problem = describe_refusal(error)
+    last = translation.take()
+    if translation.problem is not None:
+        answering.exchange.problem = "cut"
+        last += encoder.fail(translation.problem)
+    answering.end(last)
 
 
-async def _pump(
-    answer: Answer, encoder: StreamEncoder, answering: Answering, pulse: KeepAlive
-) -> Problem | None:
-    """Translate events until the end of the reply; the problem that broke it off, if one did."""
+async def _pump(answer: Answer, translation: _Translation, answering: Answering) -> None:
+    """Translate until the end of the reply; what comes together from the upstream goes out together."""
     reading = answer.reading
     assert isinstance(reading, Stream)
-    try:
+    with KeepAlive(answering, translation.encoder.keep_alive(), idle=True) as pulse:
         while True:
             events, reading.events = reading.events, []
-            for event in events:
-                if isinstance(event, Failed):
-                    return event.problem
-                if isinstance(event, Finished):
-                    answering.exchange.usage = event.usage
-                await answering.write(encoder.encode(event))
-            if events:
-                pulse.touch()
+            translation.add(events)
             if answer.ended or reading.over:
-                return None
+                return
+            if data := translation.take():
+                await answering.write(data)
+                pulse.touch()
             await read_next(answer)
-    except TransportError:
-        return CUT
-    except DialectError as error:
-        return describe_refusal(error)
+
+
+class _Translation:
+    """What a streamed reply is in the client's words. `problem` is what broke it off, if anything did."""
+
+    def __init__(self, encoder: StreamEncoder, exchange: Exchange) -> None:
+        self.encoder = encoder
+        self.problem: Problem | None = None
+        self._exchange = exchange
+        self._pieces: list[bytes] = []
+
+    def add(self, events: list[Event]) -> None:
+        """Raises DialectError for a part that the dialect cannot hold; what came before it is kept."""
+        for event in events:
+            if isinstance(event, Failed):
+                self.problem = event.problem
+                return
+            if isinstance(event, Finished):
+                self._exchange.usage = event.usage
+            self._pieces.append(self.encoder.encode(event))
+
+    def take(self) -> bytes:
+        """What was translated since the last call."""
+        data = b"".join(self._pieces)
+        self._pieces.clear()
+        return data
 
 
 def _opening_of(request: Request) -> list[str]:

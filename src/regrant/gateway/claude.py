@@ -227,25 +227,24 @@ async def _answer(answer: Answer, answering: Answering, question: Question) -> N
     answering.start(200, ((b"content-type", SSE), (b"cache-control", b"no-cache")))
     await _pump(answer, reading, answering)
     answering.exchange.usage = reading.scanner.usage
+    last = reading.take()
     if reading.scanner.complete or reading.scanner.error is not None:
-        answering.end()
+        answering.end(last)
         return
     answering.exchange.problem = "cut"
     closing = b"" if reading.scanner.idle else b"\n\n"
-    answering.end(closing + anthropic.encode_failure(CUT))
+    answering.end(last + closing + anthropic.encode_failure(CUT))
 
 
 async def _pump(answer: Answer, reading: ClaudeReading, answering: Answering) -> None:
-    """Pass the bytes on until the upstream's end, clean or not."""
+    """Pass the bytes on until the upstream's end, clean or not; its last ones are left to the caller."""
     with KeepAlive(answering, PING, idle=False) as pulse:
-        while True:
+        while not answer.ended:
             if data := reading.take():
                 pulse.idle = False
                 await answering.write(data)
                 pulse.idle = reading.scanner.idle
                 pulse.touch()
-            if answer.ended:
-                return
             try:
                 await read_next(answer)
             except TransportError:

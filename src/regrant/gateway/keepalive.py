@@ -18,23 +18,28 @@ class KeepAlive:
         self._pulse = pulse
         self._loop = asyncio.get_running_loop()
         self._timer: asyncio.TimerHandle | None = None
+        self._touched_at = 0.0
         self._sending: asyncio.Task[None] | None = None
         self.idle = idle
 
     def __enter__(self) -> Self:
         self.touch()
+        self._timer = self._loop.call_later(KEEP_ALIVE_S, self._beat)
         return self
 
     def touch(self) -> None:
         """Something was sent: the silence begins anew."""
-        if self._timer is not None:
-            self._timer.cancel()
-        self._timer = self._loop.call_later(KEEP_ALIVE_S, self._beat)
+        self._touched_at = self._loop.time()
 
     def _beat(self) -> None:
-        if self.idle and (self._sending is None or self._sending.done()):
-            self._sending = self._loop.create_task(self._answering.write(self._pulse))
-        self.touch()
+        """The timer is left where it is while silence begins anew, which is with every event of a stream."""
+        left_s = self._touched_at + KEEP_ALIVE_S - self._loop.time()
+        if left_s <= 0:
+            if self.idle and (self._sending is None or self._sending.done()):
+                self._sending = self._loop.create_task(self._answering.write(self._pulse))
+            self.touch()
+            left_s = KEEP_ALIVE_S
+        self._timer = self._loop.call_later(left_s, self._beat)
 
     def __exit__(self, *_: object) -> None:
         if self._timer is not None:

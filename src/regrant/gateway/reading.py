@@ -15,6 +15,7 @@ from regrant.dialects import gemini
 from regrant.dialects.gemini import GeminiStreamScanner, StreamForm
 from regrant.messages.model import Reply, ToolCall
 from regrant.messages.stream import Event, Failed, Finished, PartStarted
+from regrant.transport.model import Response
 
 Note: TypeAlias = Callable[[ToolCall], None]
 """Told of every tool call in an answer."""
@@ -167,15 +168,19 @@ class Whole:
 class Readable(Protocol):
     """An upstream answer under way."""
 
+    response: Response
     reading: Reading
     chunks: AsyncIterator[bytes]
     ended: bool
 
 
 async def read_next(answer: Readable) -> None:
-    """Feed the next bytes to the reading, or tell it that the body has ended. Raises TransportError."""
+    """Feed the next bytes to the reading, and tell it if they were the last. Raises TransportError."""
     try:
         answer.reading.feed(await anext(answer.chunks))
     except StopAsyncIteration:
         answer.ended = True
+    else:
+        answer.ended = answer.response.complete
+    if answer.ended:
         answer.reading.end()

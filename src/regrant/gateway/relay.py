@@ -94,29 +94,30 @@ async def _answer(answer: Answer, answering: Answering, form: StreamForm) -> Non
     answering.start(200, [*head, (b"cache-control", b"no-cache")])
     whole = await _pump(answer, reading, answering)
     answering.exchange.usage = reading.scanner.usage
+    last = reading.take()
     if whole and not reading.incomplete:
-        answering.end()
+        answering.end(last)
         return
     answering.exchange.problem = "cut"
     closing = gemini.error_event(CUT, form, begun=True)
     if not closing:
+        await answering.write(last)
         raise ConnectionAborted
-    answering.end(closing)
+    answering.end(last + closing)
 
 
 async def _pump(answer: Answer, reading: Relay, answering: Answering) -> bool:
-    """Pass the bytes on until the upstream's end; False when it broke off.
+    """Pass the bytes on until the upstream's end, its last ones excepted; False when it broke off.
 
     No sign of life is put between them while the model thinks: google-genai takes a comment for a broken event.
     """
-    while True:
-        await answering.write(reading.take())
-        if answer.ended:
-            return True
-        try:
+    try:
+        while not answer.ended:
+            await answering.write(reading.take())
             await read_next(answer)
-        except TransportError:
-            return False
+    except TransportError:
+        return False
+    return True
 
 
 def _form(method: str, query: dict[str, str]) -> StreamForm:
