@@ -127,7 +127,7 @@ def token_endpoint_fails_once(on: Stage) -> Outcome:
     on.google.clear_journal()
     with on.system.start(on.folder, on.google, grants) as gateway:
         statuses = [pretend.chat(gateway) for _ in range(10)]
-        seconds, more = (0.0, []) if 200 in statuses else _until_served(gateway)
+        seconds, more = (None, []) if 200 in statuses else _until_served(gateway)
         return on.outcome([*statuses, *more], seconds=seconds)
 
 
