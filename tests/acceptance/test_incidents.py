@@ -20,6 +20,7 @@ from tests.acceptance.harness import (
     at_once,
     hand_edit,
     log_records,
+    read_account,
     regrant,
     wait_until,
 )
@@ -223,6 +224,11 @@ def test_attention_is_an_incident_that_a_success_ends(
         wait_told(data_dir, "closed", "attention")
 
 
+def known_end(data_dir: Path) -> int:
+    """When ann's grant will end, by her file."""
+    return int(read_account(data_dir, "ann")["token"]["refresh_token_expires_at"])
+
+
 def ends_in(sandbox: SandboxProcess, data_dir: Path, seconds: float) -> int:
     end = int(time.time() + seconds)
     account_file(
@@ -269,6 +275,13 @@ def test_a_known_end_is_told_at_48_hours_and_at_6_hours_once_each(
         wait_told(data_dir, "closed", "will_die")
     assert len(told(data_dir, "opened")) == 1
     assert "grant ends" in regrant(data_dir, sandbox.url, "accounts", "show", "ann").stdout
+    end_day = time.strftime("%Y-%m-%d", time.localtime(known_end(data_dir)))
+    [row] = [
+        line
+        for line in regrant(data_dir, sandbox.url, "accounts", "list").stdout.splitlines()
+        if line.startswith(ANN)
+    ]
+    assert end_day in row
 
 
 def test_a_start_with_five_hours_left_tells_one_notice(

@@ -56,11 +56,12 @@ def list_accounts(folder: Path | None, *, as_json: bool) -> None:
             view["cause"] or "",
             view["label"],
             moment(view["last_used_at"]),
+            moment(view["expires_hint"]) if view["expires_hint"] else "",
             view["id"],
         )
         for view in views
     ]
-    show_table(("E-MAIL", "STATE", "CAUSE", "LABEL", "LAST USED", "ID"), rows)
+    show_table(("E-MAIL", "STATE", "CAUSE", "LABEL", "LAST USED", "GRANT ENDS", "ID"), rows)
     for view in views:
         if view["state"] == "corrupt":
             complain(view["advice"]["text"])
