@@ -19,6 +19,7 @@ from regrant.pool.pool import Pool
 from regrant.pool.selector import Candidate
 from regrant.pool.strategies.round_robin import RoundRobin
 from regrant.pool.strategies.sticky import Sticky
+from regrant.pool.waiting import WaitingRoom
 from regrant.upstream.faults import UNTIL_A_PERSON_ACTS, Fault, FaultKind, Hold, Scope, Whose
 
 WISH = Wish("m")
@@ -405,6 +406,54 @@ async def test_the_room_is_bounded() -> None:
         task.cancel()
     await asyncio.wait(tasks, timeout=5)
     assert pool.waiting == 0
+
+
+async def test_those_who_wait_for_a_person_are_counted_until_she_comes_or_they_leave() -> None:
+    pool = make_pool(1, SystemClock())
+    pool.evict("id-0", Absence.DISABLED)
+    leaves, stays = await stand_in_line(pool, WISH, WISH, rescue_s=30)
+    assert pool.appeal.count == 2
+    leaves.cancel()
+    await asyncio.wait({leaves}, timeout=5)
+    assert pool.appeal.count == 1
+    pool.admit(make_candidates(1)[0])
+    assert isinstance(await asyncio.wait_for(stays, 5), Lease)
+    assert pool.appeal.count == pool.waiting == 0
+    assert pool.waits.rescued == 1
+
+
+async def test_the_pace_refuses_nobody_whose_patience_ends() -> None:
+    clock = SystemClock()
+    pool = make_pool(1, clock)
+    cool(pool, 0, clock.now() + 0.1)
+    tasks = await stand_in_line(pool, *[WISH] * 20, max_wait_s=0.3)
+    outcomes = await asyncio.wait_for(asyncio.gather(*tasks), 5)
+    assert all(isinstance(outcome, Lease) for outcome in outcomes)
+
+
+async def test_a_crowd_that_wants_the_same_asks_the_pool_once() -> None:
+    asked: list[Wish] = []
+
+    def lease(wish: Wish) -> Unavailable:
+        asked.append(wish)
+        return Unavailable(reasons={Absence.COOLDOWN: 1}, retry_after_s=5.0, free_in_s=5.0)
+
+    room = WaitingRoom(SystemClock(), lease, max_waiting=1000)
+    tasks = [
+        asyncio.create_task(
+            room.wait(WISH, deadline=SystemClock().monotonic() + 60, max_wait_s=30, rescue_s=0)
+        )
+        for _ in range(200)
+    ]
+    await asyncio.sleep(0)
+    asked.clear()
+    room.serve()
+    assert len(asked) == 1
+    assert len(room) == 200
+    for task in tasks:
+        task.cancel()
+    await asyncio.wait(tasks, timeout=5)
+    assert not room.expects("m")
 
 
 class PoolMachine(RuleBasedStateMachine):
