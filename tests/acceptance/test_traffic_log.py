@@ -239,6 +239,7 @@ def test_a_full_disk_is_told_once_stops_nobody_and_is_made_up_for(
             assert time.monotonic() - began < 30, "the trouble was not told"
         asked += [gateway.chat("and on").headers["x-request-id"] for _ in range(20)]
         assert "Free space" in gateway.stderr
+        assert [one["id"] for one in listed(gateway)] == asked[:1], "what is there can be read"
         (small / "filler").unlink()
         wait_until(lambda: len(listed(gateway)) == len(asked), "all is made up for", deadline_s=30)
         assert [one["id"] for one in reversed(listed(gateway))] == asked

@@ -52,7 +52,9 @@ class TooNew(sqlite3.DatabaseError):
 
 def prepare(connection: sqlite3.Connection) -> None:
     """Make a connection ready to write, and the file's tables those of this version. Raises sqlite3.Error."""
-    connection.execute("pragma auto_vacuum = incremental")  # counts for a new file only, before all else
+    if connection.execute("pragma page_count").fetchone() == (0,):
+        # Counts for a new file only, before all else. In one that has it, it is a write, which readers must not need.
+        connection.execute("pragma auto_vacuum = incremental")
     connection.execute("pragma journal_mode = wal")
     # A killed process loses nothing that was committed; a power cut may take the last seconds, never the file.
     connection.execute("pragma synchronous = normal")
