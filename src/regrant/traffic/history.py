@@ -35,7 +35,10 @@ class TrafficUnreadable(RegrantError):
 
     def __init__(self, message: str) -> None:
         super().__init__(message)
-        self.hint = "Move traffic.sqlite3 away to begin a new one; a running gateway does so itself with a damaged one."
+        self.hint = (
+            "See that the data folder and its disk can be used. A running gateway replaces a damaged file by itself;"
+            " without one, move traffic.sqlite3 away."
+        )
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
