@@ -149,6 +149,7 @@ def test_an_account_that_a_person_mends_comes_back_by_itself_without_being_hamme
         )
         assert asked(sandbox, before).count("ann") >= 1
         assert "ann" in {gateway.served_by(f"again {number}") for number in range(4)}
+        wait_until(lambda: "attention" not in read_account(data_dir, "ann"), "it is stored")
         history = [event["event"] for event in read_account(data_dir, "ann")["history"]]
         assert history == ["attention", "attention_ended"]
         assert held(gateway, "ann") == []
