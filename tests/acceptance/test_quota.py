@@ -395,6 +395,21 @@ def test_without_permission_the_limit_is_unknown_and_nothing_else_happens(
     assert sandbox.journal(endpoint="usage") == []
 
 
+def test_another_account_of_the_project_reads_what_the_first_may_not(
+    sandbox: SandboxProcess, data_dir: Path, people: People
+) -> None:
+    people("ann", "bob", fresh=True)
+    sandbox.script(
+        "error", name="403_service_disabled", endpoint="quotas", email="ann@example.com", times=None
+    )
+    with Gateway(data_dir, sandbox.url, QUOTA__READ_CLOUD="true") as gateway:
+        assert gateway.chat().status == 200
+        wait_until(lambda: quota(gateway).get("limit") == 250, "the cloud APIs are read")
+        assert quota(gateway)["note"] == ""
+    readers = [entry["email"].partition("@")[0] for entry in sandbox.journal(endpoint="quotas")]
+    assert sorted(readers) == ["ann", "bob", "bob"], "one refusal; two pages"
+
+
 def test_nothing_is_read_from_the_cloud_unless_asked_for(
     sandbox: SandboxProcess, data_dir: Path, people: People
 ) -> None:

@@ -87,6 +87,15 @@ def test_the_limits_are_those_of_a_free_tier_unless_told_otherwise(
     assert (limits["day"][MODEL], limits["day"][""], limits["minute"][MODEL]) == ("7", "250", "10")
 
 
+def test_a_reset_forgets_what_was_told(google: SandboxProcess) -> None:
+    google.quota("p1", MODEL, requests_per_day=7, used=3)
+    google.reset()
+    google.person("ann@example.com", projects=["p1"])
+    token = google.grant("ann@example.com").access_token
+    assert quota_infos(google, token)["day"][MODEL] == "250"
+    assert usage(google, token, time.time() - 5) == {}
+
+
 def test_the_use_is_what_the_journal_shows_and_what_was_used_elsewhere(
     google: SandboxProcess, token: str
 ) -> None:

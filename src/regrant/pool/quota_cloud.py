@@ -33,6 +33,7 @@ T = TypeVar("T")
 REFUSED: Final = "quota_refused"
 LOOK_S = 1.0
 READ_S = 900.0
+FIRST_RETRY_S = 5.0  # after a reading that failed; doubled each time, up to READ_S
 REFUSED_S = 6 * 3600.0
 USED_RECENTLY_S = 86_400.0  # a project that nobody uses is read once and then left alone
 MAX_PAGES, MAX_METRICS, MAX_BYTES = 10, 8, 1 << 22
@@ -68,7 +69,10 @@ class CloudReader:
         self._clock = clock
         self._wanted = wanted
         self._endpoints = endpoints
-        self._read_at: dict[str, float] = {}
+        self._due_at: dict[str, float] = {}
+        """On the clock's monotonic scale."""
+        self._failures: dict[str, tuple[int, str]] = {}
+        """How often in a row a project could not be read, and why."""
         self._refused: dict[str, tuple[float, str]] = {}
         """Account, generation and API -> until when it is not asked again, and why."""
 
@@ -83,7 +87,6 @@ class CloudReader:
         while True:
             if self._wanted():
                 for project, entries in self._due().items():
-                    self._read_at[project] = self._clock.monotonic()
                     await self._read(project, entries)
             await asyncio.sleep(LOOK_S)
 
@@ -91,6 +94,8 @@ class CloudReader:
         """Why the limits of a project are not read; "" when they are, or when nobody wants it."""
         if not self._wanted():
             return ""
+        if project in self._failures:
+            return f"not read: {self._failures[project][1]}"
         entries = self._entries_of(project)
         words = [self._refusal(entry, "quotas") for entry in entries]
         return next((word for word in words if word), "") if all(words) else ""
@@ -98,14 +103,14 @@ class CloudReader:
     def _due(self) -> dict[str, list[Entry]]:
         now = self._clock.monotonic()
         found: dict[str, list[Entry]] = {}
-        for entry in self._keeper.entries():
+        for entry in sorted(self._keeper.entries(), key=lambda one: one.account.id):
             if entry.account.in_pool and entry.account.upstream == "gemini":
                 found.setdefault(self._guard.project_of(entry.account.id), []).append(entry)
         return {
             project: entries
             for project, entries in found.items()
-            if (read_at := self._read_at.get(project)) is None
-            or (now - read_at >= READ_S and any(map(self._in_use, entries)))
+            if (due_at := self._due_at.get(project)) is None
+            or (now >= due_at and (project in self._failures or any(map(self._in_use, entries))))
         }
 
     def _entries_of(self, project: str) -> list[Entry]:
@@ -126,8 +131,17 @@ class CloudReader:
             for metric in sorted(daily)[:MAX_METRICS]:
                 await self._read_usage(project, entries, metric)
         except (_NotRead, TransportError, UnsendableRequest) as error:
-            text = f"the quotas of project {project} are not read: {error}"
-            log.info("quota_not_read", text, project=project)
+            times = self._failures.get(project, (0, ""))[0]
+            self._failures[project] = (times + 1, str(error))
+            self._due_at[project] = self._clock.monotonic() + min(
+                READ_S, FIRST_RETRY_S * 2.0 ** min(times, 10)
+            )
+            if not times:
+                text = f"the quotas of project {project} are not read: {error}"
+                log.info("quota_not_read", text, project=project)
+        else:
+            self._failures.pop(project, None)
+            self._due_at[project] = self._clock.monotonic() + READ_S
 
     async def _read_limits(self, project: str, entries: list[Entry]) -> list[CloudLimit]:
         base = self._endpoints().cloudquotas

@@ -19,7 +19,7 @@ from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 
 from regrant.sandbox.control import PREFIX, Control
 from regrant.sandbox.delivery import Exchange, Message, Receive, Send, deliver, deliver_plainly
-from regrant.sandbox.google import DEFAULT_CLIENT_ID, DEFAULT_CLIENT_SECRET, Google, OAuthClient
+from regrant.sandbox.google import DEFAULT_CLIENT_ID, DEFAULT_CLIENT_SECRET, Google, OAuthClient, Quotas
 from regrant.sandbox.journal import Journal
 from regrant.sandbox.script import Scripts
 from regrant.sandbox.service import Service
@@ -86,6 +86,7 @@ class Sandbox:
         for collection in (google.people, google.clients, google.grants, google.tokens, google.codes):
             collection.clear()
         google.next_sign_in = None
+        google.quotas = Quotas()
         self.service.scripts.clear()
         self.service.journal.clear()
         self.service.signatures = "model"
