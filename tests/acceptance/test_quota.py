@@ -410,6 +410,19 @@ def test_another_account_of_the_project_reads_what_the_first_may_not(
     assert sorted(readers) == ["ann", "bob", "bob"], "one refusal; two pages"
 
 
+def test_a_reading_that_failed_is_told_and_repeated_soon(
+    sandbox: SandboxProcess, data_dir: Path, people: People
+) -> None:
+    people("ann", fresh=True)
+    sandbox.script("error", name="500", endpoint="quotas")
+    with Gateway(data_dir, sandbox.url, QUOTA__READ_CLOUD="true") as gateway:
+        assert gateway.chat().status == 200
+        note = wait_until(lambda: quota(gateway)["note"], "the failure is told", deadline_s=4)
+        assert note == "not read: Cloud Quotas answered with status 500"
+        wait_until(lambda: quota(gateway)["limit"] == 250, "it is read after all")
+        assert quota(gateway)["note"] == ""
+
+
 def test_nothing_is_read_from_the_cloud_unless_asked_for(
     sandbox: SandboxProcess, data_dir: Path, people: People
 ) -> None:
