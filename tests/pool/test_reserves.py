@@ -7,9 +7,13 @@ import time
 
 from tests.pool.fakes import HandClock
 
+from regrant.accounts.entry import Entry
+from regrant.accounts.lifecycle import Kept
+from regrant.accounts.model import Account, Pause
 from regrant.clock import SystemClock
 from regrant.pool.cooldown import Cooldown, CooldownKey
 from regrant.pool.lease import Absence, Lease, Unavailable, Wish
+from regrant.pool.members import Members
 from regrant.pool.pool import Pool
 from regrant.pool.selector import Candidate
 from regrant.pool.strategies.round_robin import RoundRobin
@@ -128,6 +132,20 @@ async def test_who_waits_for_a_reserve_to_end_gets_only_what_is_there_then() -> 
     answers = await asyncio.wait_for(asyncio.gather(*(ask() for _ in range(10))), 20)
     assert sum(answers) == called == 2
     assert pool.leases == 0
+
+
+def test_the_guards_entries_in_a_file_hold_nobody_back_but_a_persons_do() -> None:
+    pool = make_pool()
+    members = Members(pool, lambda: "")
+    account = Account(
+        id="a", email="ann@example.com", protected_models=(MODEL, "hand"), protected_until={MODEL: 2**40}
+    )
+    members.fill([Entry(Kept(account), account)])
+    assert leased(pool) == "a"
+    assert leased(pool, "hand") == ""
+    every = Account(id="a", email="ann@example.com", protected_models=("*",), paused=Pause(at=1))
+    members.account_changed("a", Entry(Kept(every), every))
+    assert pool.absences == {Absence.QUOTA: 1}, "quota protection comes before the owner's pause"
 
 
 async def test_a_lease_that_is_out_when_the_reserve_begins_goes_on() -> None:
