@@ -45,7 +45,8 @@ METHOD = """\
 - **CPU** is the time of the whole process tree as the kernel's scheduler counts it, in rounds in which the contestants take turns;
   the median of the rounds counts.
 - **Latency** is measured in an open loop: requests leave by the clock, 500 a second, and are timed from when they were due, so a stall is
-  charged to all who waited. *Added* is the percentile through Regrant less the same percentile when asking the upstream directly. Of
+  charged to all who waited. *Added* is the percentile through Regrant less the same percentile when asking the upstream directly
+  (or through nginx, should that come out lower). Of
   the rounds, those in which the load generator itself was held up most by other work of the machine are left out, whoever was measured.
 - **Chunks** of the streams row hold the time of their sending, read from a clock that all processes share.
 - **Every answer is checked**: status 200, and what it says. A wrong one fails the row and the run.
@@ -61,7 +62,8 @@ Regrant and litellm through the same scenarios (`make conformance`), with the sa
 journal is what is counted. litellm has one deployment per account under one model name, the recommended routing (`simple-shuffle`), 3
 retries, 3 allowed fails and cool-downs of 30 s, as in its documentation of routing and reliability; its credentials are `authorized_user`
 files. The address of Google's token endpoint is built into the library that it uses, so a proxy takes those calls to the sandbox;
-nothing is patched. To sign in again, the account's file (Regrant) or the credentials file (litellm) is replaced while the gateway runs.
+nothing is patched. To sign in again, the account's file (Regrant) or the credentials file (litellm) is replaced while the gateway runs. A client that was refused asks again every 20 ms there, so errors in those rows count how often
+it asked; so do those after a failed token call.
 """
 
 SERVE = "python -m regrant serve --port 0 --data-dir data"
@@ -155,7 +157,20 @@ def _deaths(found: Mapping[str, Mapping[str, Any]]) -> str:
     for name, outcomes in found.items():
         for system, outcome in outcomes.items():
             lines.append(f"| {SCENARIOS[name][0]} | {system} | {_counts(outcome)} |")
+    behind = [SCENARIOS[name][0] for name, outcomes in found.items() if _is_behind(outcomes)]
+    if behind:
+        lines += ["", "Where clients of litellm fare better:", "", *(f"- {scenario}" for scenario in behind)]
     return "\n".join([*lines, ""])
+
+
+def _is_behind(outcomes: Mapping[str, Any]) -> bool:
+    """Whether Regrant's clients saw errors where litellm's saw none, or were served again later."""
+    mine, theirs = outcomes.get("regrant"), outcomes.get("litellm")
+    if mine is None or theirs is None:
+        return False
+    if mine["seconds"] is not None and theirs["seconds"] is not None:
+        return bool(mine["seconds"] > theirs["seconds"])
+    return bool(mine["client_errors"] > theirs["client_errors"])
 
 
 def _counts(outcome: Mapping[str, Any] | None) -> str:

@@ -179,3 +179,30 @@ def test_page_says_plainly_what_is_not_reached_and_what_failed() -> None:
     assert "- tls: Wrong('503')" in text
     assert "| 3 x |" in text or "| 3x |" in text
     assert "missed" in table(results)
+
+
+def test_page_says_where_clients_of_the_other_gateway_fare_better() -> None:
+    fine = {
+        "requests": 9,
+        "client_errors": 0,
+        "token_calls": 1,
+        "calls_on_dead": 0,
+        "seconds": None,
+        "note": "",
+    }
+    report = {
+        "at": 0,
+        "seconds": 9,
+        "quick": False,
+        "machine": {"cores": 2, "cpu": "c", "python": "3", "kernel": "6", "load_before": 0},
+        "results": [],
+    }
+    better = {
+        "500": {"regrant": fine | {"client_errors": 3}, "litellm": fine},
+        "crowd": {"regrant": fine, "litellm": None},
+    }
+    text = page.page(report, better)
+    behind = text.partition("Where clients of litellm fare better:\n\n")[2].partition("\n\n")[0]
+    assert behind.splitlines()[0] == f"- {conformance.SCENARIOS['500'][0]}"
+    assert conformance.SCENARIOS["crowd"][0] not in behind
+    assert "not run" in text
