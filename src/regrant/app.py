@@ -8,12 +8,8 @@ from __future__ import annotations
 
 import asyncio
 import functools
-import os
 import zoneinfo
-from collections.abc import Callable, Mapping
-from dataclasses import replace
-from pathlib import Path
-from typing import Any
+from collections.abc import Callable
 
 from regrant import __version__, logs
 from regrant.accounts.clock_skew import ClockSkew
@@ -62,7 +58,8 @@ from regrant.pool.quota_guard import QuotaGuard
 from regrant.pool.sharing import SharedCooldowns
 from regrant.pool.strategies.sticky import Sticky
 from regrant.secret import Secret
-from regrant.settings import Loaded, Settings, load, restart_needed
+from regrant.settings import Settings
+from regrant.settings.live import LiveSettings, OAuthEndpoints
 from regrant.settings.model import Quota
 from regrant.state import StateDatabase
 from regrant.traffic import schema as traffic_schema
@@ -73,49 +70,12 @@ from regrant.traffic.metrics import Metrics, Views
 from regrant.traffic.recorder import Recorder
 from regrant.transport.addresses import is_public
 from regrant.transport.client import HttpClient
-from regrant.transport.model import Request, Response, Transport
+from regrant.transport.live import LiveTransport, connections_of
+from regrant.transport.model import Transport
 
 FOLLOW_FILES_S = 0.5
 
 log = logs.get("app")
-
-
-class LiveSettings:
-    """The settings in force, followed while the process runs. What is wrong on disk leaves them as they are."""
-
-    def __init__(self, data_dir: Path, flags: Mapping[str, Any], environ: Mapping[str, str]) -> None:
-        self.data_dir = data_dir
-        self._flags = dict(flags)
-        self.environ = dict(environ)
-        self.loaded: Loaded = load(data_dir, self._flags, self.environ)
-        self.at_start = self.loaded.settings
-        """What host, port and workers stay as until a restart."""
-        self._in_force = self.loaded.settings
-        self._seen = self._signature()
-
-    def __call__(self) -> Settings:
-        return self._in_force
-
-    def changed(self) -> bool:
-        return self._signature() != self._seen
-
-    def reload(self) -> list[str]:
-        """Read again; the keys that changed and need a restart. Raises SettingsError and keeps the old settings."""
-        self._seen = self._signature()
-        old = self.loaded.settings
-        self.loaded = load(self.data_dir, self._flags, self.environ)
-        new, bound = self.loaded.settings, self.at_start.server
-        # auth_mode auto goes by the address that is listened on, not by one that a restart will bring.
-        server = replace(new.server, host=bound.host, port=bound.port, workers=bound.workers)
-        self._in_force = replace(new, server=server)
-        return restart_needed(old, new)
-
-    def _signature(self) -> tuple[int, int, int] | None:
-        try:
-            stat = os.stat(self.data_dir / "config.toml")
-        except OSError:
-            return None
-        return (stat.st_mtime_ns, stat.st_size, stat.st_ino)
 
 
 class App:
@@ -173,7 +133,7 @@ class App:
         self.clock_skew = ClockSkew(clock)
         self.oauth = GoogleOAuth(
             self.transport,
-            _Endpoints(settings),
+            OAuthEndpoints(settings),
             on_refresh=self.recorder.refresh_answered,
             on_date=self.clock_skew.measured,
         )
@@ -469,27 +429,15 @@ class App:
         return make_office(self)
 
 
-class _Endpoints:
-    """Google's OAuth addresses, read at each call so that changed settings apply at once."""
-
-    def __init__(self, settings: LiveSettings) -> None:
-        self._settings = settings
-
-    @property
-    def authorize(self) -> str:
-        return self._settings().google.endpoints.authorize
-
-    @property
-    def token(self) -> str:
-        return self._settings().google.endpoints.token
-
-    @property
-    def revoke(self) -> str:
-        return self._settings().google.endpoints.revoke
-
-    @property
-    def userinfo(self) -> str:
-        return self._settings().google.endpoints.userinfo
+def http_client(settings: LiveSettings) -> HttpClient:
+    """The client for all outgoing calls, as the settings want it now. Raises SettingsError."""
+    network = settings().network
+    return HttpClient(
+        ca_file=network.ca_file,
+        proxy=network.proxy.reveal(),
+        environment=settings.environ,
+        user_agent=f"regrant/{__version__}",
+    )
 
 
 def build(
@@ -505,47 +453,6 @@ def build(
     files.prepare()
     client = transport or LiveTransport(http_client(settings))
     return App(settings, clock=clock or SystemClock(), store=store or files, transport=client, ledger=ledger)
-
-
-def http_client(settings: LiveSettings) -> HttpClient:
-    """The client for all outgoing calls, as the settings want it now. Raises SettingsError."""
-    network = settings().network
-    return HttpClient(
-        ca_file=network.ca_file,
-        proxy=network.proxy.reveal(),
-        environment=settings.environ,
-        user_agent=f"regrant/{__version__}",
-    )
-
-
-class LiveTransport:
-    """The transport of the moment: it can be changed for another while requests are under way on the old one."""
-
-    def __init__(self, current: Transport) -> None:
-        self._current = current
-        self._old: list[Transport] = []
-
-    async def send(self, request: Request) -> Response:
-        return await self._current.send(request)
-
-    def swap(self, other: Transport) -> None:
-        """Use `other` from now on. What is under way ends on the old one; its idle connections close by themselves."""
-        self._old = [*self._old[-3:], self._current]
-        self._current = other
-
-    @property
-    def connections(self) -> int:
-        """How many connections are open, on the old ones too."""
-        return sum(connections_of(transport) for transport in (*self._old, self._current))
-
-    async def close(self) -> None:
-        for transport in (*self._old, self._current):
-            await transport.close()
-
-
-def connections_of(transport: Transport) -> int:
-    """How many connections are open; 0 where the transport does not count them."""
-    return transport.connections if isinstance(transport, HttpClient | LiveTransport) else 0
 
 
 def _quota_rules(quota: Quota) -> Rules:

@@ -18,9 +18,10 @@ from urllib.parse import urlsplit
 from tests.sandbox_client import CLIENT_ID, CLIENT_SECRET, SandboxControl
 
 from regrant import logs
-from regrant.app import App, LiveSettings, build
+from regrant.app import App, build
 from regrant.listener.server import Server
 from regrant.settings import ensure_layout
+from regrant.settings.live import LiveSettings
 
 DEADLINE_S = 10.0
 

@@ -22,7 +22,7 @@ from typing import Any
 import msgspec
 
 from regrant import __version__, logs
-from regrant.app import LiveSettings, build
+from regrant.app import build
 from regrant.clock import SystemClock
 from regrant.errors import RegrantError, SettingsError
 from regrant.files import write_atomically
@@ -31,6 +31,7 @@ from regrant.gateway.keys import effective_mode
 from regrant.listener.server import Server
 from regrant.settings import Settings, data_dir, ensure_layout
 from regrant.settings.addresses import is_loopback
+from regrant.settings.live import LiveSettings
 from regrant.traffic.ledger import Ledger
 
 DRAIN_S = 30

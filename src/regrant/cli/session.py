@@ -15,9 +15,10 @@ from typing import TypeVar
 
 from regrant import logs
 from regrant.accounts.entry import Entry
-from regrant.app import App, LiveSettings, build
+from regrant.app import App, build
 from regrant.cli.folder import prepared_folder
 from regrant.cli.terminal import USAGE, Failure
+from regrant.settings.live import LiveSettings
 
 T = TypeVar("T")
 

@@ -18,7 +18,7 @@ from pathlib import Path
 from types import FrameType
 
 from regrant import logs
-from regrant.app import LiveSettings
+from regrant.settings.live import LiveSettings
 from regrant.traffic.ledger import begin_run, end_run, put_away
 
 RESTART_PAUSE_S = 1.0
