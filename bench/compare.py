@@ -1,6 +1,6 @@
 """How fast is it: every figure that Regrant is to reach, measured side by side with nginx and litellm in one run.
 
-    make bench                                        all rows, about ten minutes
+    make bench                                        all rows, about six minutes
     make bench-quick                                  all rows but litellm's, smaller, under three minutes
     python bench/compare.py --only chat --rounds 3    one row: CPU microseconds per request of nginx and Regrant, and their ratio
 
@@ -134,6 +134,7 @@ def main() -> int:
         "at": int(started),
         "seconds": round(time.time() - started),
         "quick": options.quick,
+        "rounds": scale.rounds,
         "machine": about,
         "failures": failures,
         "results": [result.as_json() for result in results],

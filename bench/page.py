@@ -24,7 +24,7 @@ What Regrant costs, measured beside [nginx](https://nginx.org), which only passe
 and beside litellm, the Python gateway that most people know. Everything is a ratio or a difference within one run on one machine: absolute
 figures of two machines say little about each other. This page is written by `bench/page.py` from the results of one run.
 
-Run it yourself: `make bench` (about ten minutes), `make bench-quick` (under three, without litellm), `make conformance` (the failures
+Run it yourself: `make bench` (about six minutes), `make bench-quick` (under three, without litellm), `make conformance` (the failures
 below). All of it stays on loopback and ends by itself.
 """
 
@@ -46,8 +46,7 @@ METHOD = """\
   the median of the rounds counts.
 - **Latency** is measured in an open loop: requests leave by the clock, 500 a second, and are timed from when they were due, so a stall is
   charged to all who waited. *Added* is the percentile through Regrant less the same percentile when asking the upstream directly
-  (or through nginx, should that come out lower). Of
-  the rounds, those in which the load generator itself was held up most by other work of the machine are left out, whoever was measured.
+  (or through nginx, should that come out lower). Of the rounds, those in which the load generator itself was held up most by other work of the machine are left out, whoever was measured.
 - **Chunks** of the streams row hold the time of their sending, read from a clock that all processes share.
 - **Every answer is checked**: status 200, and what it says. A wrong one fails the row and the run.
 - *First token* asks one stream after the other. *Loading* is the time from start until `/readyz` says 200 with 10,000 accounts, less
@@ -62,8 +61,9 @@ Regrant and litellm through the same scenarios (`make conformance`), with the sa
 journal is what is counted. litellm has one deployment per account under one model name, the recommended routing (`simple-shuffle`), 3
 retries, 3 allowed fails and cool-downs of 30 s, as in its documentation of routing and reliability; its credentials are `authorized_user`
 files. The address of Google's token endpoint is built into the library that it uses, so a proxy takes those calls to the sandbox;
-nothing is patched. To sign in again, the account's file (Regrant) or the credentials file (litellm) is replaced while the gateway runs. A client that was refused asks again every 20 ms there, so errors in those rows count how often
-it asked; so do those after a failed token call.
+nothing is patched. To sign in again, the account's file (Regrant) or the credentials file (litellm) is replaced while the gateway runs.
+A client that was refused asks again every 20 ms there, so errors in those rows count how often it asked; so do those after a failed
+token call.
 """
 
 SERVE = "python -m regrant serve --port 0 --data-dir data"
@@ -89,7 +89,7 @@ def _machine(report: Mapping[str, Any]) -> str:
     day = time.strftime("%d %B %Y", time.gmtime(report["at"]))
     size = "A quick run" if report["quick"] else "A full run"
     return (
-        f"{size} of {report['seconds']} seconds, {day}: {about['cores']} cores ({about['cpu']}), Linux {about['kernel']},"
+        f"{size} of {report['rounds']} rounds and {report['seconds']} seconds, {day}: {about['cores']} cores ({about['cpu']}), Linux {about['kernel']},"
         f" Python {about['python']}; load average before the start {about['load_before']}.\n"
     )
 

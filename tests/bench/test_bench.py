@@ -169,6 +169,7 @@ def test_page_says_plainly_what_is_not_reached_and_what_failed() -> None:
         "at": 0,
         "seconds": 9,
         "quick": False,
+        "rounds": 1,
         "machine": about,
         "failures": ["tls: Wrong('503')"],
         "results": [result.as_json() for result in results],
@@ -194,6 +195,7 @@ def test_page_says_where_clients_of_the_other_gateway_fare_better() -> None:
         "at": 0,
         "seconds": 9,
         "quick": False,
+        "rounds": 1,
         "machine": {"cores": 2, "cpu": "c", "python": "3", "kernel": "6", "load_before": 0},
         "results": [],
     }
