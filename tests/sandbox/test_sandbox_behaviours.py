@@ -236,12 +236,12 @@ def test_stream_can_pause_once_or_before_every_chunk(sandbox: SandboxControl, an
 def test_hang_is_silent_until_the_client_leaves_which_is_journaled(
     sandbox: SandboxControl, ann: MintedGrant
 ) -> None:
-    sandbox.script("hang", endpoint="generate")
+    number = sandbox.script("hang", endpoint="generate")
     with pytest.raises(TimeoutError):
         generate(sandbox, ann.access_token, QUESTION, timeout_s=0.3)
     entry = sandbox.wait_for(lambda one: one["endpoint"] == "generate" and one["aborted"])
     assert entry["status"] is None
-    assert entry["behaviour"] == "hang"
+    assert (entry["behaviour"], entry["script"]) == ("hang", number)
 
 
 def _until_silent(answer: http.client.HTTPResponse) -> bytes:

@@ -34,6 +34,7 @@ class Entry:
     model: str = ""
     status: int | None = None
     behaviour: str = ""
+    script: int | None = None
     aborted: bool = False
     answered_sha256: str = ""
 
@@ -121,6 +122,7 @@ class Journal:
             "body_sha256": hashlib.sha256(call.body).hexdigest(),
             "status": entry.status,
             "behaviour": entry.behaviour,
+            "script": entry.script,
             "aborted": entry.aborted,
             "answered_sha256": entry.answered_sha256,
         }

@@ -157,14 +157,15 @@ class Scripts:
             for script_id, queued in self._queue.items()
         ]
 
-    def take(self, situation: Situation) -> Behaviour | None:
+    def take(self, situation: Situation) -> tuple[int, Behaviour] | None:
+        """The number and the behaviour of the script that this request meets."""
         for script_id, queued in self._queue.items():
             if _matches(queued.script, situation):
                 if queued.left is not None:
                     queued.left -= 1
                     if queued.left <= 0:
                         del self._queue[script_id]
-                return queued.script.behaviour
+                return script_id, queued.script.behaviour
         return None
 
 

@@ -68,9 +68,11 @@ class Service:
         """Count the entry and take the script that it meets."""
         self.journal.identified(entry)
         situation = Situation(entry.endpoint, entry.email, entry.model, entry.project, entry.client_id)
-        behaviour = self.scripts.take(situation)
-        if behaviour is not None:
-            entry.behaviour = str(behaviour.__struct_config__.tag)
+        met = self.scripts.take(situation)
+        if met is None:
+            return None
+        entry.script, behaviour = met
+        entry.behaviour = str(behaviour.__struct_config__.tag)
         return behaviour
 
     def _token(self, call: Call, target: Target, entry: Entry, now: float) -> tuple[Answer, Manner]:
