@@ -66,6 +66,29 @@ def test_fifty_concurrent_requests_on_an_expired_token_cause_one_refresh(
     assert sandbox.counts()["endpoints"]["generate"] == 50
 
 
+def test_one_failure_of_the_token_endpoint_is_outlasted_by_a_crowd(
+    sandbox: SandboxProcess, data_dir: Path, people: People
+) -> None:
+    people("ann")
+    sandbox.script("error", name="500", endpoint="token")
+    with Gateway(data_dir, sandbox.url) as gateway:
+        answers = at_once([lambda n=number: gateway.chat(f"number {n}") for number in range(30)])  # type: ignore[misc]
+        assert {answer.status for answer in answers} == {200}
+    assert sandbox.token_calls() == 2
+
+
+def test_a_token_endpoint_that_stays_away_is_told_in_bounded_time(
+    sandbox: SandboxProcess, data_dir: Path, people: People
+) -> None:
+    people("ann")
+    sandbox.script("error", name="500", endpoint="token", times=None)
+    with Gateway(data_dir, sandbox.url, POOL__MAX_WAIT_S="2") as gateway:
+        answer = gateway.chat("hello")
+        assert answer.status == 503
+        assert answer.json()["error"]["code"] == "upstream_unavailable"
+    assert sandbox.token_calls() <= 3
+
+
 def test_a_client_that_leaves_does_not_cancel_the_refresh_that_it_started(
     sandbox: SandboxProcess, data_dir: Path, people: People
 ) -> None:

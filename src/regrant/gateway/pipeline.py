@@ -11,17 +11,20 @@ signatures that Google refused.
 from __future__ import annotations
 
 import asyncio
+import contextlib
+import functools
+import math
 import random
 import time
-from collections.abc import AsyncIterator, Callable
-from dataclasses import dataclass, field
+from collections.abc import AsyncIterator, Callable, Iterator, Sequence
+from dataclasses import dataclass, field, replace
 from datetime import tzinfo
 
 import msgspec
 
 from regrant.accounts.keeper import AccountUnusable, Keeper
 from regrant.clock import Clock
-from regrant.errors import AnswerTimeout, BodyCut, TransportError
+from regrant.errors import AnswerTimeout, BodyCut, DialectError, TransportError
 from regrant.gateway import verdict
 from regrant.gateway.reading import Reading
 from regrant.gateway.verdict import Ending, GiveUp, Progress, RetrySame
@@ -46,6 +49,7 @@ from regrant.upstream.faults import (
 )
 
 MAX_ERROR_BYTES = 1 << 20
+SHORTEST_PAUSE_S = 0.05
 
 
 class Ask(msgspec.Struct, frozen=True):
@@ -64,6 +68,14 @@ class Ask(msgspec.Struct, frozen=True):
     """It counts against the model's quota; lists of models and the counting of tokens do not."""
     forget_signatures: Callable[[], bool] = lambda: False
     """Replace the thought signatures in what `build` writes, after Google refused one; whether that changes anything."""
+    stand_ins: tuple[Callable[[], Ask], ...] = ()
+    """What is asked for, in this order, when this model cannot serve: each makes the same request for another model."""
+
+
+def with_stand_ins(ask: Ask, models: Sequence[str], make: Callable[[str], Ask]) -> Ask:
+    """The request for the first of `models`, with the others to stand in; `make` makes it for one of them."""
+    stand_ins = tuple(functools.partial(make, model) for model in models[1:])
+    return msgspec.structs.replace(ask, stand_ins=stand_ins)
 
 
 class Answer(msgspec.Struct):
@@ -88,6 +100,10 @@ class Refusal:
     passed_on: tuple[int, Headers, bytes] | None = None
     reasons: dict[str, int] = field(default_factory=dict)
     google_says: str = ""
+    absent: bool = False
+    """No account was left to ask: one that comes back may change that."""
+    others_may: bool = False
+    """It is about the model: another one may serve."""
 
 
 class _Journey(msgspec.Struct):
@@ -103,9 +119,22 @@ class _Journey(msgspec.Struct):
     outages: int = 0
     answered: bool = False
     """Bytes of the last answer's body had come before it failed."""
+    away: dict[str, float] = {}
+    """Accounts whose token could not be had just now, and when (unix seconds) it is asked for again."""
+    outlasted_s: float = 0.0
+    """How long it has waited for that."""
     replay: Lease | None = None
     last: Fault | None = None
     passed_on: tuple[int, Headers, bytes] | None = None
+    patient: bool = True
+    """It waits for an account where that is worth while; not as long as another model may serve at once."""
+
+    def turn_to(self, ask: Ask, tried: set[str]) -> None:
+        """Go on with another model: what went wrong so far says little about it, but what it cost stays."""
+        self.ask, self.tried = ask, tried
+        self.refused_projects = frozenset()
+        self.replay = self.last = self.passed_on = None
+        self.exchange.served_model = ask.model
 
     @property
     def replayed(self) -> bool:
@@ -162,9 +191,39 @@ class Pipeline:
         limits = self._limits()
         patience_s = limits.deadline_s if exchange.patience_s is None else exchange.patience_s
         journey = _Journey(ask, exchange, self._clock.monotonic() + min(limits.deadline_s, patience_s))
+        if ask.stand_ins:
+            return await self._open_one_of(journey, limits)
+        return await self._open(journey, limits)
+
+    async def _open_one_of(self, journey: _Journey, limits: Limits) -> Answer | Refusal:
+        """The models in their order, none of which is waited for; if all are out, the one that is back first is.
+
+        `max_attempts` and the deadline hold for all of them together.
+        """
+        journey.patient = False
+        refused: list[tuple[Refusal, Ask, set[str]]] = []
+        for ask in _in_order(journey.ask):
+            if refused:
+                journey.turn_to(ask, set())
+            outcome = await self._open(journey, limits)
+            if isinstance(outcome, Answer) or not outcome.others_may:
+                return outcome
+            refused.append((outcome, ask, journey.tried))
+            if journey.calls >= limits.max_attempts or self._clock.monotonic() >= journey.deadline:
+                break
+        soonest = min(refused, key=lambda one: (_seconds_out(one[0]), not one[0].absent))
+        if not soonest[0].absent:
+            return soonest[0]
+        journey.patient = True
+        journey.turn_to(*soonest[1:])
+        return await self._open(journey, limits)
+
+    async def _open(self, journey: _Journey, limits: Limits) -> Answer | Refusal:
         while True:
             lease = await self._lease(journey, limits)
             if isinstance(lease, Unavailable):
+                if journey.away and await self._outlast(journey, limits):
+                    continue
                 return self._refuse_absence(journey, lease)
             outcome = await self._try(journey, lease)
             if isinstance(outcome, Answer):
@@ -186,9 +245,25 @@ class Pipeline:
         # Where only some accounts suit, somebody else stands by; a client that is gone before a person can act is told at once.
         patient = journey.exchange.patience_s is None or journey.exchange.patience_s > limits.rescue_s
         rescue_s = limits.rescue_s if journey.ask.suits is None and patient else 0.0
+        if not journey.patient:
+            return await self._pool.lease_or_wait(wish, deadline=journey.deadline, max_wait_s=0, rescue_s=0)
         return await self._pool.lease_or_wait(
             wish, deadline=journey.deadline, max_wait_s=limits.max_wait_s, rescue_s=rescue_s
         )
+
+    async def _outlast(self, journey: _Journey, limits: Limits) -> bool:
+        """Nobody is left but accounts whose token could not be had: wait until the first is asked for again, if that is soon."""
+        now, left_s = self._clock.now(), journey.deadline - self._clock.monotonic()
+        pause_s = max(SHORTEST_PAUSE_S, min(journey.away.values()) - now)
+        if journey.outlasted_s + pause_s > min(limits.max_wait_s, journey.outlasted_s + left_s):
+            return False
+        journey.outlasted_s += pause_s
+        await asyncio.sleep(pause_s)
+        now = self._clock.now()
+        for account_id in [one for one, retry_at in journey.away.items() if retry_at <= now]:
+            del journey.away[account_id]
+            journey.tried.discard(account_id)
+        return True
 
     async def _try(self, journey: _Journey, lease: Lease) -> Answer | Fault:
         """One attempt; the lease is released unless it ends in an answer, and kept for a replay by `_after`."""
@@ -243,6 +318,7 @@ class Pipeline:
                 journey.tried.discard(account_id)
                 return account_died()
             if error.why == "away":
+                journey.away[account_id] = error.retry_at
                 return token_unavailable(error.why)
             return token_refused(error.why, oauth_client=error.why == "client")
 
@@ -341,12 +417,29 @@ class Pipeline:
         ending = verdict.describe_absence(unavailable, journey.last, now=self._clock.now(), tz=zone)
         refusal = self._refusal(journey, ending, journey.last)
         reasons = {reason.value: count for reason, count in unavailable.reasons.items() if count}
-        return Refusal(ending, refusal.passed_on, reasons, refusal.google_says)
+        return replace(refusal, reasons=reasons, absent=True)
 
     def _refusal(self, journey: _Journey, ending: Ending, fault: Fault | None) -> Refusal:
+        others_may = fault is None or verdict.is_about_the_model(fault)
         if ending.kind is not verdict.EndingKind.PASS_ON:
-            return Refusal(ending)
-        return Refusal(ending, journey.passed_on, {}, fault.message if fault else "")
+            return Refusal(ending, others_may=others_may)
+        google_says = fault.message if fault else ""
+        return Refusal(ending, journey.passed_on, google_says=google_says, others_may=others_may)
+
+
+def _in_order(ask: Ask) -> Iterator[Ask]:
+    """The request for each model in turn; one that this request cannot be written for is passed over."""
+    yield ask
+    for make in ask.stand_ins:
+        with contextlib.suppress(DialectError):
+            ask = make()
+            yield ask
+
+
+def _seconds_out(refusal: Refusal) -> float:
+    """How long the model is out; for ever, where nobody knows."""
+    wait = refusal.ending.retry_after_s
+    return math.inf if wait is None else wait
 
 
 def _outside(projects: frozenset[str], wish: Wish) -> Wish:
