@@ -221,8 +221,8 @@ class App:
         self.gateway = Gateway(
             {
                 Action.CHAT: chat(openai_chat),
-                Action.MESSAGES: MessagesApi(claude, chat(anthropic), settings=settings),
-                Action.COUNT_TOKENS: MessagesApi(claude, count, settings=settings, counting=True),
+                Action.MESSAGES: MessagesApi(claude, chat(anthropic), self.offer),
+                Action.COUNT_TOKENS: MessagesApi(claude, count, self.offer, counting=True),
                 Action.GEMINI: GeminiRelay(self.pipeline, calls, self.offer),
             },
             self.offer,

@@ -105,8 +105,7 @@ async def clear_cooldowns(desk: AtDesk, data: JSONBody[ClearOrder]) -> Cleared:
 
 def _served_model(desk: Desk, name: str) -> str:
     """Google's own name of the model, as far as it is known without asking Google."""
-    models = desk.parts.settings().models
-    rules = routing.Rules(models.aliases, models.default, models.presets)
+    rules = routing.rules_for(desk.parts.settings().models)
     routed = routing.route(name, rules, desk.parts.offer.discovery.now_known()) if name else None
     return routed.model if routed else name
 

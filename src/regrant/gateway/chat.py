@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import time
 
 from regrant.dialects.base import SSE, ReplyContext, ServerDialect, StreamEncoder, reply_context
@@ -13,7 +14,7 @@ from regrant.gateway.keepalive import KeepAlive
 from regrant.gateway.offer import Offer
 from regrant.gateway.passport import Passport
 from regrant.gateway.pictures import Pictures
-from regrant.gateway.pipeline import Answer, Ask, Pipeline, Refusal
+from regrant.gateway.pipeline import Answer, Ask, Pipeline, Refusal, with_stand_ins
 from regrant.gateway.reading import Stream, Whole, read_next
 from regrant.gateway.signatures import SignatureStore
 from regrant.gateway.telling import CUT, tell
@@ -49,15 +50,16 @@ class ChatService:
         dialect, exchange, answering = self._dialect, inbound.exchange, inbound.answering
         request = dialect.decode_request(inbound.body)
         exchange.model = request.model
-        routed = await self._offer.route(request.model)
-        if isinstance(routed, Problem):
-            inbound.refuse(routed, dialect)
+        models = await self._offer.chain(request.model, inbound)
+        if isinstance(models, Problem):
+            inbound.refuse(models, dialect)
             return
-        exchange.served_model = routed.model
+        exchange.served_model = models[0]
         request = await self._pictures.embed(request)
-        passport = Passport(request, model=routed.model, store=self._signatures, client=inbound.client_id)
-        exchange.dropped = (*request.dropped, *passport.encoded.dropped)
-        outcome = await self._pipeline.open(self._ask(inbound, request, routed.model, passport), exchange)
+        ask = self._ask(inbound, request, models[0])
+        if len(models) > 1:
+            ask = with_stand_ins(ask, models, functools.partial(self._ask, inbound, request))
+        outcome = await self._pipeline.open(ask, exchange)
         if isinstance(outcome, Refusal):
             inbound.refuse(tell(outcome), dialect)
             return
@@ -70,7 +72,9 @@ class ChatService:
         finally:
             await outcome.close()
 
-    def _ask(self, inbound: Inbound, request: Request, model: str, passport: Passport) -> Ask:
+    def _ask(self, inbound: Inbound, request: Request, model: str) -> Ask:
+        passport = Passport(request, model=model, store=self._signatures, client=inbound.client_id)
+        inbound.exchange.dropped = (*request.dropped, *passport.encoded.dropped)
         key = derive_key(
             client=inbound.client_id,
             headers=inbound.headers,

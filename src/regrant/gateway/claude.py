@@ -99,7 +99,9 @@ class Question:
     counting: bool
     """It asks for the number of tokens, not for an answer."""
     only: bool
-    """Nobody but Claude may answer, and any account may be tried."""
+    """It was asked for by name, so that any account may be tried."""
+    replaceable: bool = False
+    """Another model stands in when this one cannot serve."""
 
 
 class ClaudeRelay:
@@ -118,13 +120,15 @@ class ClaudeRelay:
         Raises DialectError for a body that is no JSON object.
         """
         dispensable = not question.only and question.model not in self._proven
-        if dispensable and not self._is_free(question):
+        if (dispensable or question.replaceable) and not self._is_free(question):
             return False
         inbound.exchange.served_model = question.model
         outcome = await self._open(inbound, question)
         if isinstance(outcome, Refusal) and self._learn(question, outcome):
             outcome = await self._open(inbound, question)
         if isinstance(outcome, Refusal):
+            if question.replaceable and outcome.others_may:
+                return False
             if dispensable and all(attempt.fault in LACKING for attempt in inbound.exchange.attempts):
                 return False
             _refuse(outcome, inbound.answering)
@@ -139,7 +143,7 @@ class ClaudeRelay:
 
     def _is_free(self, question: Question) -> bool:
         """Whether an account that might have Claude could be asked right now."""
-        lease = self._pool.lease(Wish(question.model, suits=is_on_vertex))
+        lease = self._pool.lease(Wish(question.model, suits=None if question.only else is_on_vertex))
         if isinstance(lease, Unavailable):
             return False
         lease.release()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 from typing import Protocol
 
 from regrant.dialects import gemini
@@ -11,9 +12,10 @@ from regrant.gateway.inbound import Inbound
 from regrant.gateway.offer import Offer
 from regrant.gateway.passport import FixedBody
 from regrant.gateway.pictures import Pictures
-from regrant.gateway.pipeline import Pipeline, Refusal
+from regrant.gateway.pipeline import Ask, Pipeline, Refusal, with_stand_ins
 from regrant.gateway.reading import Relay
 from regrant.gateway.telling import CUT, tell
+from regrant.messages.model import Request
 from regrant.messages.problem import Problem
 
 
@@ -43,20 +45,15 @@ class CountService:
         dialect, exchange, answering = self._dialect, inbound.exchange, inbound.answering
         request = dialect.decode_request(inbound.body)
         exchange.model = request.model
-        routed = await self._offer.route(request.model)
-        if isinstance(routed, Problem):
-            inbound.refuse(routed, dialect)
+        models = await self._offer.chain(request.model, inbound)
+        if isinstance(models, Problem):
+            inbound.refuse(models, dialect)
             return
-        exchange.served_model = routed.model
+        exchange.served_model = models[0]
         request = await self._pictures.embed(request)
-        asked = gemini.encode_count(request, model=routed.model)
-        call = ModelCall(
-            model=routed.model,
-            method="countTokens",
-            body=FixedBody(asked.gemini),
-            vertex_body=FixedBody(asked.vertex),
-        )
-        ask = self._calls.ask_model(call, lambda: Relay("json", generates=False), key=None)
+        ask = self._ask(request, models[0])
+        if len(models) > 1:
+            ask = with_stand_ins(ask, models, functools.partial(self._ask, request))
         outcome = await self._pipeline.open(ask, exchange)
         if isinstance(outcome, Refusal):
             inbound.refuse(tell(outcome), dialect)
@@ -70,3 +67,13 @@ class CountService:
             inbound.refuse(CUT, dialect)
         else:
             answering.json(200, dialect.encode_count(counted))
+
+    def _ask(self, request: Request, model: str) -> Ask:
+        asked = gemini.encode_count(request, model=model)
+        call = ModelCall(
+            model=model,
+            method="countTokens",
+            body=FixedBody(asked.gemini),
+            vertex_body=FixedBody(asked.vertex),
+        )
+        return self._calls.ask_model(call, lambda: Relay("json", generates=False), key=None)

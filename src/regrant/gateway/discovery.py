@@ -1,7 +1,7 @@
 """Which models the accounts can see, asked of Google and remembered for an hour.
 
-One account per project and upstream is asked, because models belong to projects. Asking goes through the same pipeline
-as every request, so a dead account found on the way is handled like anywhere else.
+Nobody waits for a list that is out of date: it is asked for anew in the background, and the old one holds until the new one
+is there, however long Google is away. How Google is asked is `offer.py`'s.
 """
 
 from __future__ import annotations
@@ -12,12 +12,16 @@ from dataclasses import dataclass, field
 
 import msgspec
 
+from regrant import logs
 from regrant.clock import Clock
 from regrant.messages.catalogue import ModelInfo
 
 KEEP_S = 3600.0
 KEEP_FAILURE_S = 15.0
+PATIENCE_S = 2.0  # for a newer list, where an older one would do
 MAX_PAGES = 10
+
+log = logs.get("discovery")
 
 
 class _Model(msgspec.Struct, rename="camel"):
@@ -76,19 +80,33 @@ class Discovery:
         self._asking: asyncio.Task[None] | None = None
 
     def now_known(self) -> dict[str, ModelInfo]:
-        """What is known without asking; may be out of date or empty."""
+        """What is known without asking; may be out of date or empty. The same object as long as nothing new is known."""
         return self._known.models
 
+    @property
+    def fresh(self) -> bool:
+        """Whether what is known is good enough, and not only the best there is."""
+        return self._clock.monotonic() < self._known.until
+
+    def refresh(self) -> asyncio.Task[None]:
+        """Ask Google in the background; everybody shares one question."""
+        if self._asking is None:
+            self._asking = asyncio.create_task(self._ask(), name="discover models")
+            self._asking.add_done_callback(_tell_failure)
+        return self._asking
+
     async def models(self) -> dict[str, ModelInfo]:
-        """The models by id; asks Google if that was too long ago. Callers share one question."""
-        if self._clock.monotonic() >= self._known.until:
-            if self._asking is None:
-                self._asking = asyncio.create_task(self._ask(), name="discover models")
-            await asyncio.shield(self._asking)
+        """The models by id, asked of Google if that was too long ago; an old list rather than a long wait."""
+        if not self.fresh:
+            asking = self.refresh()
+            if self._known.models:
+                await asyncio.wait({asking}, timeout=PATIENCE_S)
+            else:
+                await asyncio.shield(asking)
         return self._known.models
 
     def forget(self) -> None:
-        """Ask anew next time: the accounts have changed."""
+        """Ask anew next time: the accounts have changed. What is known holds until then."""
         self._known.until = 0.0
 
     async def _ask(self) -> None:
@@ -101,3 +119,8 @@ class Discovery:
                 self._known = _Known({model.id: model for model in found}, now + KEEP_S)
         finally:
             self._asking = None
+
+
+def _tell_failure(asking: asyncio.Task[None]) -> None:
+    if not asking.cancelled() and (error := asking.exception()) is not None:
+        log.error("models_unknown", f"the models could not be listed: {error!r}")

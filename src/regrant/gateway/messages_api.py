@@ -1,18 +1,18 @@
 """Who answers a Messages request: Claude on Vertex where an account has it, else a Gemini model.
 
-The order is that of `routing.py`: an alias decides for good; a Claude name that nothing else matches is tried on Vertex.
+The order is that of `routing.py`: an alias decides for good; a Claude name that nothing else matches is tried on Vertex. Of a list of
+models, the Claude models at its beginning are tried first; further on they are passed over.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable
+import itertools
 from typing import Protocol
 
 from regrant.dialects.anthropic import vertex
-from regrant.gateway import routing
 from regrant.gateway.claude import ClaudeRelay, Question
 from regrant.gateway.inbound import Inbound
-from regrant.settings import Settings
+from regrant.gateway.offer import Offer
 
 
 class Service(Protocol):
@@ -26,29 +26,34 @@ class MessagesApi:
         self,
         claude: ClaudeRelay,
         gemini: Service,
+        offer: Offer,
         *,
-        settings: Callable[[], Settings],
         counting: bool = False,
     ) -> None:
         self._claude = claude
         self._gemini = gemini
-        self._settings = settings
+        self._offer = offer
         self._counting = counting
 
     async def serve(self, inbound: Inbound) -> None:
         """Answer one request. Raises DialectError for one that cannot be understood or expressed."""
         opening = vertex.read_opening(inbound.body)
         name = inbound.exchange.model = opening.model
-        models = self._settings().models
-        known = routing.route_known(name, routing.Rules(models.aliases, models.default, models.presets))
-        target = known.model if known else name
-        if vertex.is_claude(target) and (known is not None or models.presets):
+        known = self._offer.settled(name, inbound.client_id, inbound.exchange.key)
+        if known is None:
+            tried = self._offer.tries_claude(name, inbound.client_id, inbound.exchange.key)
+            claudes: tuple[str, ...] = (name,) if tried else ()
+        else:
+            claudes = tuple(itertools.takewhile(vertex.is_claude, known.models))
+            inbound.models = known.models[len(claudes) :]
+        for number, model in enumerate(claudes, 1):
             question = Question(
-                model=vertex.vertex_name(target),
+                model=vertex.vertex_name(model),
                 conversation=opening.conversation,
                 stream=bool(opening.stream) and not self._counting,
                 counting=self._counting,
                 only=known is not None,
+                replaceable=number < len(claudes) or bool(inbound.models),
             )
             if await self._claude.serve(inbound, question):
                 return

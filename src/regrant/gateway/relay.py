@@ -17,7 +17,7 @@ from regrant.gateway.inbound import Inbound
 from regrant.gateway.offer import Offer
 from regrant.gateway.opening import read_opening, rename_models
 from regrant.gateway.passport import RelayedBody
-from regrant.gateway.pipeline import Answer, Pipeline, Refusal
+from regrant.gateway.pipeline import Answer, Ask, Pipeline, Refusal, with_stand_ins
 from regrant.gateway.reading import Relay, read_next
 from regrant.gateway.telling import CUT, tell
 from regrant.messages.problem import Problem
@@ -35,33 +35,40 @@ class GeminiRelay:
         """Answer one request. Raises DialectError for a body that is no JSON object."""
         route, exchange = inbound.route, inbound.exchange
         opening = read_opening(inbound.body)
-        routed = await self._offer.route(route.model)
-        if isinstance(routed, Problem):
-            inbound.refuse(routed, gemini)
+        models = await self._offer.chain(route.model, inbound)
+        if isinstance(models, Problem):
+            inbound.refuse(models, gemini)
             return
-        exchange.served_model = routed.model
-        same = routed.model == route.model.removeprefix("models/")
+        exchange.served_model = models[0]
         query = [
             pair
             for pair in parse_qsl(inbound.query.decode("latin-1"), keep_blank_values=True)
             if pair[0] != "key"
         ]
         form = _form(route.method, dict(query))
-        call = ModelCall(
-            model=routed.model,
-            method=route.method,
-            query=urlencode(query),
-            body=RelayedBody(inbound.body if same else rename_models(inbound.body, routed.model)),
-            headers=google.forwarded(tuple(inbound.headers.items())),
-        )
         key = derive_key(
             client=inbound.client_id,
             headers=inbound.headers,
             prompt_cache_key=opening.cached_content,
             opening=lambda: opening.texts,
         )
+        headers = google.forwarded(tuple(inbound.headers.items()))
         generates = "enerateContent" in route.method
-        ask = self._calls.ask_model(call, lambda: Relay(form, generates=generates), key=key)
+
+        def make(model: str) -> Ask:
+            same = model == route.model.removeprefix("models/")
+            call = ModelCall(
+                model=model,
+                method=route.method,
+                query=urlencode(query),
+                body=RelayedBody(inbound.body if same else rename_models(inbound.body, model)),
+                headers=headers,
+            )
+            return self._calls.ask_model(call, lambda: Relay(form, generates=generates), key=key)
+
+        ask = make(models[0])
+        if len(models) > 1:
+            ask = with_stand_ins(ask, models, make)
         outcome = await self._pipeline.open(ask, exchange)
         if isinstance(outcome, Refusal):
             _refuse(outcome, inbound.answering)

@@ -218,7 +218,7 @@ class Gateway:
 
     async def _list_models(self, inbound: Inbound) -> None:
         route, answering = inbound.route, inbound.answering
-        offered = await self._offer.models()
+        offered = await self._offer.models(inbound.client_id, inbound.exchange.key)
         if isinstance(offered, Problem):
             self._tell(inbound, offered)
             return

@@ -105,6 +105,16 @@ def _unavailable(refusal: Refusal) -> Problem:
     )
 
 
+def barred_model(name: str, key: str) -> Problem:
+    return Problem(
+        ProblemKind.MODEL_NOT_FOUND,
+        f"The model {name[:200]!r} is not one that the client key {key!r} may use (models.rules). Ask for one of GET /v1/models.",
+        status=404,
+        param="model",
+        code="model_not_found",
+    )
+
+
 def unknown_model(name: str) -> Problem:
     return Problem(
         ProblemKind.MODEL_NOT_FOUND,

@@ -94,6 +94,27 @@ def is_counted(fault: Fault) -> bool:
     return fault.kind not in _UNCOUNTED
 
 
+def is_about_the_model(fault: Fault) -> bool:
+    """Whether the same request may fare better with another model: not a mistake of the client's, nor Google being away."""
+    return fault.kind not in _ABOUT_THE_REST
+
+
+_ABOUT_THE_REST = frozenset(
+    {
+        FaultKind.CLIENT_ERROR,
+        FaultKind.SIGNATURE_REFUSED,
+        FaultKind.ANSWER_TIMEOUT,
+        FaultKind.IDLE,
+        FaultKind.CUT,
+        FaultKind.CONNECT_FAILED,
+        FaultKind.RESET,
+        FaultKind.BAD_ANSWER,
+        FaultKind.BLOCKED,
+        FaultKind.TOKEN_UNAVAILABLE,
+    }
+)
+
+
 def judge(fault: Fault, progress: Progress, *, now: float) -> Verdict:
     """Decide what follows a fault.
 

@@ -16,7 +16,7 @@ from regrant.settings.loading import (
     restart_needed,
     value_at,
 )
-from regrant.settings.model import Log, OAuthClient, QuotaLimit, Server, Settings
+from regrant.settings.model import Log, ModelRule, OAuthClient, QuotaLimit, Server, Settings
 from regrant.settings.saving import save
 from regrant.settings.table import BY_KEY, SETTINGS, Setting
 
@@ -25,6 +25,7 @@ __all__ = [
     "SETTINGS",
     "Loaded",
     "Log",
+    "ModelRule",
     "OAuthClient",
     "QuotaLimit",
     "Server",

@@ -241,6 +241,16 @@ def check_whole(values: Mapping[str, Any], origins: Mapping[str, str]) -> Iterat
         origin = origins["google.client_secret"]
         yield f"google.client_secret ({origin}): found a secret without a client, allowed is one beside google.client_id"
     yield from _check_choices(values, origins["pool.choices"])
+    yield from _check_rules(values, origins["models.rules"])
+
+
+def _check_rules(values: Mapping[str, Any], origin: str) -> Iterator[str]:
+    seen: dict[str, str] = {}
+    for index, rule in enumerate(values["models.rules"]):
+        place = f"models.rules[{index}].key"
+        if rule.key in seen:
+            yield f'{place} ({origin}): found "{rule.key}" of {seen[rule.key]} again, allowed is each key once'
+        seen.setdefault(rule.key, place)
 
 
 def _check_choices(values: Mapping[str, Any], origin: str) -> Iterator[str]:

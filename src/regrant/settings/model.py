@@ -121,11 +121,31 @@ class Quota:
     read_cloud: bool
 
 
+Chains = Mapping[str, tuple[str, ...]]
+"""Names (* is a wildcard), each with the models that serve it in the order in which they are tried."""
+
+
+@dataclass(frozen=True, slots=True)
+class ModelRule:
+    """What holds for the requests of some client keys, before what holds for all. `key` is a name or an id; * is a wildcard.
+
+    `allowed` are the models that may serve them (* is a wildcard); none means every one.
+    """
+
+    key: str
+    aliases: Chains
+    fallbacks: Chains
+    default: str
+    allowed: tuple[str, ...]
+
+
 @dataclass(frozen=True, slots=True)
 class Models:
-    aliases: Mapping[str, str]
+    aliases: Chains
+    fallbacks: Chains
     default: str
     presets: bool
+    rules: tuple[ModelRule, ...]
     fetch_images: bool
 
 

@@ -10,14 +10,14 @@ from typing import Any
 
 from regrant.secret import Secret
 from regrant.settings import addresses
-from regrant.settings.model import OAuthClient, PoolChoice, PoolGroup, QuotaLimit, Webhook
+from regrant.settings.model import ModelRule, OAuthClient, PoolChoice, PoolGroup, QuotaLimit, Webhook
 from regrant.settings.values import (
+    Chains,
     Choice,
     Field,
     Flag,
     Kind,
     ListOf,
-    Names,
     Number,
     Record,
     SecretText,
@@ -101,6 +101,16 @@ POOL_CHOICE = Record(
         "account": Field(Text("text", addresses.any_text), ""),
         "strategy": Field(Choice(("", *STRATEGIES)), ""),
         "fallback": Field(Flag(), False),
+    },
+)
+MODEL_RULE = Record(
+    ModelRule,
+    {
+        "key": Field(Text("text that is not empty", addresses.filled_text)),
+        "aliases": Field(Chains(), {}),
+        "fallbacks": Field(Chains(), {}),
+        "default": Field(WORD, ""),
+        "allowed": Field(ListOf(FILLED_WORD), ()),
     },
 )
 
@@ -352,9 +362,15 @@ SETTINGS: tuple[Setting, ...] = (
     ),
     Setting(
         "models.aliases",
-        Names(),
+        Chains(),
         {},
-        "Model names of your own, each with the model that serves it; * is a wildcard.",
+        "Model names of your own, each with the model that serves it, or several in the order in which they are tried; * is a wildcard.",
+    ),
+    Setting(
+        "models.fallbacks",
+        Chains(),
+        {},
+        "Google's names of models (* is a wildcard), each with those that stand in when it cannot serve; see docs/models.md.",
     ),
     Setting("models.default", WORD, "", 'Model for names that nothing else matches; "" answers 404.'),
     Setting(
@@ -362,6 +378,13 @@ SETTINGS: tuple[Setting, ...] = (
         Flag(),
         True,
         "Whether well-known names of other vendors are served by the nearest Google model.",
+    ),
+    Setting(
+        "models.rules",
+        ListOf(MODEL_RULE),
+        [],
+        "Aliases, fallbacks, a default and allowed models for the requests of a client key (by name or id, * is a wildcard), one "
+        "[[models.rules]] table each; the most specific one comes first, and what holds for all last.",
     ),
     Setting(
         "models.fetch_images",

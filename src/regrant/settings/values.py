@@ -204,18 +204,51 @@ class ListOf(Kind):
 
 
 @dataclass(frozen=True, slots=True)
-class Names(Kind):
-    """A table of texts by name."""
+class Chain(Kind):
+    """One name, or several in the order in which they are tried. Accepted as a tuple."""
 
     @property
     def allowed(self) -> str:
-        return 'a table of texts, such as {"name" = "text"}'
+        return "text that is not empty, or a list of such texts"
 
-    def accept(self, raw: Any) -> Mapping[str, str]:
+    def accept(self, raw: Any) -> tuple[str, ...]:
+        names = (raw,) if isinstance(raw, str) else raw
+        if not isinstance(names, (list, tuple)) or not names:
+            raise self.refuse(raw)
+        accepted: dict[str, None] = {}
+        faults: list[tuple[str, str]] = []
+        for index, name in enumerate(names):
+            place = "" if isinstance(raw, str) else f"[{index}]"
+            if not isinstance(name, str) or not name:
+                faults.append((place, f"found {quote(name)}, allowed is text that is not empty"))
+            elif name in accepted:
+                faults.append((place, f"found {quote(name)} again, allowed is each name once"))
+            else:
+                accepted[name] = None
+        if faults:
+            raise Refused(*faults)
+        return tuple(accepted)
+
+
+@dataclass(frozen=True, slots=True)
+class Chains(Kind):
+    """A table of chains by name."""
+
+    @property
+    def allowed(self) -> str:
+        return 'a table of texts or lists of texts, such as {"name" = "text", "other" = ["first", "second"]}'
+
+    def accept(self, raw: Any) -> Mapping[str, tuple[str, ...]]:
         if not isinstance(raw, Mapping):
             raise Refused(("", f"found {name_type(raw)}, allowed is {self.allowed}"))
-        text = Text("text that is not empty", lambda text: text or None)
-        return MappingProxyType(gather({f".{name}": (text, value) for name, value in raw.items()}, strip=1))
+        return MappingProxyType(
+            gather({f".{name}": (Chain(), value) for name, value in raw.items()}, strip=1)
+        )
+
+    def show(self, value: Any) -> str:
+        """A chain of one is shown as it is mostly written: without the brackets."""
+        shown = {name: chain[0] if len(chain) == 1 else list(chain) for name, chain in value.items()}
+        return json.dumps(shown, ensure_ascii=False)
 
 
 @dataclass(frozen=True, slots=True)
