@@ -73,7 +73,7 @@ def test_a_request_is_shown_in_the_contracts_shape_with_its_story(
     assert (item["dialect"], item["status"], item["model"]) == ("openai", 200, "gemini-3.5-flash-lite")
     assert item["tokens"]["output_tokens"] > 0
     [attempt] = item["attempts"]
-    assert set(attempt) == {"account_id", "status", "fault", "ms", "said"}
+    assert set(attempt) == {"account_id", "status", "fault", "ms", "said", "model"}
     assert (attempt["account_id"], attempt["status"], attempt["fault"]) == (account["id"], 200, "")
 
     shown = office.call("GET", f"/api/traffic/{item['id']}").json

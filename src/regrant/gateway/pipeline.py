@@ -126,6 +126,8 @@ class _Journey(msgspec.Struct):
     replay: Lease | None = None
     last: Fault | None = None
     passed_on: tuple[int, Headers, bytes] | None = None
+    several: bool = False
+    """There is more than one model to try."""
     patient: bool = True
     """It waits for an account where that is worth while; not as long as another model may serve at once."""
 
@@ -133,6 +135,7 @@ class _Journey(msgspec.Struct):
         """Go on with another model: what went wrong so far says little about it, but what it cost stays."""
         self.ask, self.tried = ask, tried
         self.refused_projects = frozenset()
+        self.away.clear()
         self.replay = self.last = self.passed_on = None
         self.exchange.served_model = ask.model
 
@@ -200,7 +203,7 @@ class Pipeline:
 
         `max_attempts` and the deadline hold for all of them together.
         """
-        journey.patient = False
+        journey.several, journey.patient = True, False
         refused: list[tuple[Refusal, Ask, set[str]]] = []
         for ask in _in_order(journey.ask):
             if refused:
@@ -267,7 +270,7 @@ class Pipeline:
 
     async def _try(self, journey: _Journey, lease: Lease) -> Answer | Fault:
         """One attempt; the lease is released unless it ends in an answer, and kept for a replay by `_after`."""
-        attempt = Attempt(account_id=lease.account.id)
+        attempt = Attempt(account_id=lease.account.id, model=journey.ask.model if journey.several else "")
         journey.exchange.attempts.append(attempt)
         journey.tried.add(lease.account.id)
         journey.answered = False

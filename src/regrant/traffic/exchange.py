@@ -21,6 +21,8 @@ class Attempt(msgspec.Struct, kw_only=True):
     ms: float = 0.0
     said: str = ""
     """Google's own words about a fault, as they came: for the owner, and only after redaction."""
+    model: str = ""
+    """The one that was asked for, where several were to be tried."""
 
 
 class Bodies:

@@ -22,13 +22,16 @@ CLIENT_LEFT = "client left"
 
 
 class AttemptRecord(msgspec.Struct, frozen=True, kw_only=True):
-    """One account that was tried. `status` is Google's, 0 where none came; `fault` is "" where the attempt succeeded."""
+    """One account that was tried. `status` is Google's, 0 where none came; `fault` is "" where the attempt succeeded; `model` the
+    one that was asked for, where several were to be tried.
+    """
 
     account_id: str
     status: int
     fault: str
     ms: float
     said: str = ""
+    model: str = ""
 
 
 class Record(msgspec.Struct, frozen=True, kw_only=True):
@@ -86,6 +89,7 @@ def record_of(exchange: Exchange, secrets: Iterable[Secret] = ()) -> Record:
                 fault=str(attempt.fault),
                 ms=round(attempt.ms, 3),
                 said=_said(attempt.said, secrets) if attempt.said else "",
+                model=_word(attempt.model),
             )
             for attempt in exchange.attempts[:MAX_ATTEMPTS]
         ],
