@@ -68,7 +68,7 @@ def test_a_request_is_shown_in_the_contracts_shape_with_its_story(
     answer = office.plain("POST", "/v1/chat/completions", body)
     assert answer.status == 200
     [item] = until(lambda: office.call("GET", "/api/traffic").json["items"])
-    assert set(item) == CONTRACT | {"first_ms", "problem", "dropped"}
+    assert set(item) == CONTRACT | {"first_ms", "problem", "dropped", "reasons"}
     assert item["id"] == answer.headers["x-request-id"]
     assert (item["dialect"], item["status"], item["model"]) == ("openai", 200, "gemini-3.5-flash-lite")
     assert item["tokens"]["output_tokens"] > 0

@@ -6,8 +6,9 @@ import pytest
 
 from regrant.gateway import verdict
 from regrant.gateway.pipeline import Refusal
-from regrant.gateway.telling import count_reasons, duration, tell, unknown_model
+from regrant.gateway.telling import duration, tell, unknown_model
 from regrant.messages.problem import ProblemKind
+from regrant.pool.reasons import count_reasons
 
 
 def refusal(kind: verdict.EndingKind, status: int, says: str = "", **about: float | bool | str) -> Refusal:

@@ -6,9 +6,8 @@ import pytest
 
 from regrant.messages.problem import ProblemKind
 from regrant.traffic.exchange import Attempt, Exchange
-from regrant.traffic.explanation import _PROBLEMS, FAULTS, Person, explain, in_words
+from regrant.traffic.explanation import _PROBLEMS, Person, explain, in_words
 from regrant.traffic.record import Record, record_of
-from regrant.upstream.faults import FaultKind
 
 PEOPLE = {
     "ann": Person("ann@example.com", "cooling"),
@@ -30,11 +29,6 @@ def story(kept: Record) -> str:
     return "\n".join(in_words(kept, explain(kept, PEOPLE)))
 
 
-def test_every_fault_has_words() -> None:
-    assert {str(kind) for kind in FaultKind} == set(FAULTS)
-    assert all(words.happened and words.meaning.endswith((".", "?")) for words in FAULTS.values())
-
-
 def test_every_problem_has_words() -> None:
     assert {str(kind) for kind in ProblemKind} | {"cut", "client left"} == set(_PROBLEMS)
 
@@ -52,6 +46,7 @@ def test_a_request_that_was_saved_names_the_accounts_in_their_order() -> None:
         "1. ann@example.com was over its limit after 12 ms; Google answered 429.",
         "   The project's rate limit for this model was reached. It reopens by itself; until then the project rests.",
         '   Google said: "Slow down"',
+        "   bob@example.com was asked next.",
         "   The account is cooling now.",
         "2. bob@example.com answered after 1.30 s; Google answered 200.",
         "   It served the request.",
@@ -92,3 +87,43 @@ def test_words_of_a_newer_version_do_no_harm() -> None:
     text = story(record(Attempt(account_id="ann", fault="eaten_by_a_bear"), problem="strange", status=500))
     assert "no words for this fault" in text
     assert "strange" in text
+
+
+def test_a_request_that_was_served_at_once_is_one_line() -> None:
+    kept = record(Attempt(account_id="bob", status=200, ms=1300), ms=1310.0)
+    assert story(kept) == (
+        "req_1 (openai) asked for gpt-5, sent to gemini-pro: bob@example.com served it with 200 after 1.31 s."
+    )
+
+
+def test_a_second_try_of_the_same_account_says_what_was_changed() -> None:
+    kept = record(
+        Attempt(account_id="ann", status=401, fault="token_rejected", ms=5),
+        Attempt(account_id="ann", status=400, fault="signature_refused", ms=5),
+        Attempt(account_id="ann", status=200, ms=5),
+    )
+    told = explain(kept, PEOPLE)
+    assert [step.then for step in told.steps] == [
+        "It got a fresh token and was asked once more.",
+        "It was asked once more, without the signature.",
+        "",
+    ]
+    assert told.steps[0].advice.endswith(": regrant accounts verify ann@example.com")
+
+
+def test_a_refused_request_says_why_nobody_else_was_asked() -> None:
+    reasons = {"disabled": 2, "tried": 1}
+    kept = record(
+        Attempt(account_id="ann", status=403, fault="permission", ms=5),
+        status=503,
+        problem="no_accounts",
+        reasons=reasons,
+    )
+    told = "Nobody else was free then: 2 disabled (the grant died; sign in again), 1 tried without success."
+    assert told in story(kept).splitlines()
+    kept = record(status=503, problem="no_accounts", reasons={"paused": 1})
+    assert "Nobody was free then: 1 paused." in story(kept).splitlines()
+
+
+def test_reasons_of_a_model_that_another_stood_in_for_are_not_kept() -> None:
+    assert record(Attempt(account_id="bob", status=200), reasons={"cooldown": 1}).reasons == {}

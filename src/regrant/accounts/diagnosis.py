@@ -6,10 +6,10 @@ Explains only: whether an account is disabled is decided in `lifecycle.py` on ev
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable
+from collections.abc import Collection, Iterable
 from dataclasses import dataclass
 
-from regrant.accounts.model import REASON_LIMIT, Account, Cause
+from regrant.accounts.model import REASON_LIMIT, Account, Attention, Cause
 from regrant.oauth.google import Refused
 from regrant.secret import MASK, Secret, redact
 
@@ -78,23 +78,34 @@ def advise(account: Account) -> Advice | None:
     if account.disabled is not None:
         return death_advice(account.disabled.cause, account.email)
     if account.protected_models:
-        return _protection_advice(account)
+        return protection_advice(account.protected_models, account.protected_by_hand)
     if account.paused is not None:
-        return Advice("Paused by its owner.", command=f"regrant accounts resume {account.email}")
+        return pause_advice(account.email)
     if account.attention is not None:
-        command = attention_command(account.attention.code, account.email)
-        return Advice(account.attention.message, account.attention.url, command)
+        return attention_advice(account.attention, account.email)
     return None
 
 
-def _protection_advice(account: Account) -> Advice:
-    if by_hand := sorted(account.protected_by_hand):
+def protection_advice(models: Iterable[str], by_hand: Collection[str]) -> Advice:
+    """What to do about models that are held back; `by_hand` are those that a person or an import has set."""
+    if by_hand:
         return Advice(
-            f"Quota protection, set by hand or by an import, holds back: {', '.join(by_hand)}. To end it, take them out of "
+            f"Quota protection, set by hand or by an import, holds back: {', '.join(sorted(by_hand))}. To end it, take them out of "
             "protected_models in the account's file; where quota.protection is on, midnight of quota.timezone ends it."
         )
-    models = ", ".join(account.protected_models)
-    return Advice(f"Quota protection holds back: {models}. It ends by itself when the quota is reset.")
+    return Advice(
+        f"Quota protection holds back: {', '.join(models)}. It ends by itself when the quota is reset."
+    )
+
+
+def pause_advice(email: str) -> Advice:
+    """What to do about the owner's pause."""
+    return Advice("Paused by its owner.", command=f"regrant accounts resume {email}")
+
+
+def attention_advice(attention: Attention, email: str) -> Advice:
+    """What to do about what a person must solve."""
+    return Advice(attention.message, attention.url, attention_command(attention.code, email))
 
 
 def attention_command(code: str, email: str) -> str:

@@ -71,6 +71,8 @@ class Attention(msgspec.Struct, frozen=True, kw_only=True):
         return self.code in REFRESH_ATTENTION
 
 
+CLIENT_ATTENTION = frozenset({"wrong_client", "client_broken"})
+"""What the OAuth client is to blame for."""
 REFRESH_ATTENTION = frozenset({"wrong_client", "client_broken", "admin_policy", "refresh_failing"})
 
 

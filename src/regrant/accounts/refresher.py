@@ -24,6 +24,12 @@ def client_of(account: Account, clients: Mapping[str, OAuthClient]) -> OAuthClie
     return next(iter(clients.values()), None)
 
 
+def missing_client(account: Account) -> str:
+    """Says that the OAuth client of the account's grant is not in the settings."""
+    which = f"the OAuth client {account.client_id}" if account.client_id else "an OAuth client"
+    return f"{which} is not configured (google.client_id, or a table in google.clients)"
+
+
 class GoogleRefresher:
     def __init__(self, google: GoogleOAuth, clients: Clients) -> None:
         self._google = google
@@ -32,7 +38,5 @@ class GoogleRefresher:
     async def refresh(self, account: Account) -> Granted | Refused | Unavailable:
         client = client_of(account, self._clients())
         if client is None:
-            which = f"the OAuth client {account.client_id}" if account.client_id else "an OAuth client"
-            sentence = f"{which} is not configured (google.client_id, or a table in google.clients)"
-            return Refused(RefusalKind.client_broken, 0, "client_not_configured", "", sentence)
+            return Refused(RefusalKind.client_broken, 0, "client_not_configured", "", missing_client(account))
         return await self._google.refresh(client, account.token.refresh_token)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Literal
+from typing import Annotated
 
 import msgspec
 from litestar import get, post
@@ -11,39 +11,8 @@ from litestar.params import JSONBody, QueryParameter
 from regrant.admin.desk import AtDesk, Desk
 from regrant.admin.errors import ApiError, FieldProblem
 from regrant.admin.fields import Word
+from regrant.admin.pool_views import PoolView, view_pool
 from regrant.gateway import routing
-from regrant.pool.members import standing_of
-from regrant.pool.standing import Check, explain
-
-
-class CheckView(msgspec.Struct, frozen=True, omit_defaults=True, kw_only=True):
-    """One thing that could be in the way, and whether it is not. Unix seconds; left out where not known."""
-
-    check: Literal["disabled", "quota", "paused", "attention", "cooldown", "client"]
-    ok: bool
-    since: float | None = None
-    until: float | None = None
-    advice: str = ""
-
-
-class PlaceView(msgspec.Struct, frozen=True):
-    id: str
-    email: str
-    serves: bool
-    checks: list[CheckView]
-
-
-class PoolView(msgspec.Struct, frozen=True):
-    """`model` is the one that was asked for; null: what holds for every model.
-
-    `waiting` is how many requests wait for an account in this process, `waiting_for_you` how many of them for somebody to sign in.
-    """
-
-    model: str | None
-    can_serve: bool
-    waiting: int
-    waiting_for_you: int
-    accounts: list[PlaceView]
 
 
 @get(
@@ -51,20 +20,14 @@ class PoolView(msgspec.Struct, frozen=True):
     operation_id="explain_pool",
     summary="Which accounts can serve a model, and what is in the way",
 )
-async def show_pool(desk: AtDesk, model: Annotated[str, QueryParameter(max_length=200)] = "") -> PoolView:
-    served = _served_model(desk, model)
-    default_client_id = desk.default_client_id
-    reserves = desk.parts.pool.reserves(served)
-    standings = [
-        standing_of(entry, default_client_id, served, reserves) for entry in desk.parts.keeper.entries()
-    ]
-    places = [
-        PlaceView(one.id, one.email, one.serves, [_show_check(check) for check in one.checks])
-        for one in explain(standings, served, desk.parts.pool.blocked(served))
-    ]
-    pool = desk.parts.pool
-    can_serve = any(place.serves for place in places)
-    return PoolView(model or None, can_serve, pool.waiting, pool.appeal.count, places)
+async def show_pool(
+    desk: AtDesk,
+    model: Annotated[str, QueryParameter(max_length=200)] = "",
+    key: Annotated[
+        str, QueryParameter(max_length=200, description="Name of a client key: the pool as it sees it.")
+    ] = "",
+) -> PoolView:
+    return await view_pool(desk.parts, model, key)
 
 
 class ClearOrder(msgspec.Struct, kw_only=True, forbid_unknown_fields=True):
@@ -108,10 +71,6 @@ def _served_model(desk: Desk, name: str) -> str:
     rules = routing.rules_for(desk.parts.settings().models)
     routed = routing.route(name, rules, desk.parts.offer.discovery.now_known()) if name else None
     return routed.model if routed else name
-
-
-def _show_check(check: Check) -> CheckView:
-    return msgspec.convert(check, CheckView, from_attributes=True)
 
 
 ROUTES = [show_pool, clear_cooldowns]

@@ -185,7 +185,7 @@ def _reasons(entry: Entry, state: State, held: list[tuple[str, Cooldown]]) -> Re
         return account.attention.since, account.attention.code, advice
     if state == "cooling":
         _, longest = max(held, key=lambda pair: pair[1].until)
-        return None, longest.why.value, diagnosis.Advice(cooldown_advice(longest.why))
+        return None, longest.why.value, cooldown_advice(longest, account.email)
     return None, None, None
 
 

@@ -8,7 +8,7 @@ from typing import Annotated
 
 import typer
 
-from regrant.cli.options import AsJson, DataDir, Everyone, One, Some
+from regrant.cli.options import AsJson, DataDir, Everyone, ForModel, One, Some
 
 app = typer.Typer(no_args_is_help=True, rich_markup_mode=None)
 
@@ -44,11 +44,11 @@ def list_accounts(data_dir: DataDir = None, as_json: AsJson = False) -> None:
 
 
 @app.command()
-def show(who: One, data_dir: DataDir = None, as_json: AsJson = False) -> None:
-    """Show one account: its state, why, what to do, and its history."""
+def show(who: One, model: ForModel = "", data_dir: DataDir = None, as_json: AsJson = False) -> None:
+    """Show one account: its state, why, what to do, whether it would serve, and its history."""
     from regrant.cli import standing
 
-    standing.show(data_dir, who, as_json=as_json)
+    standing.show(data_dir, who, model, as_json=as_json)
 
 
 @app.command()

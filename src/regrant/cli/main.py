@@ -11,7 +11,7 @@ import typer
 
 from regrant import __version__
 from regrant.cli import accounts, config, keys, traffic
-from regrant.cli.options import AsJson, DataDir
+from regrant.cli.options import AsJson, DataDir, ForModel, One
 
 app = typer.Typer(
     help="A self-hosted AI gateway that keeps its Google accounts alive.",
@@ -78,6 +78,22 @@ def logs(
 def why(request: traffic.Request, data_dir: DataDir = None, as_json: AsJson = False) -> None:
     """Tell of a request which accounts were tried, what each answered, and what helps."""
     traffic.why(data_dir, request, as_json=as_json)
+
+
+@app.command("why-not")
+def why_not(
+    who: One,
+    model: ForModel = "",
+    key: Annotated[
+        str, typer.Option(metavar="NAME", help="With the client key of this name.", show_default=False)
+    ] = "",
+    data_dir: DataDir = None,
+    as_json: AsJson = False,
+) -> None:
+    """Tell whether an account would serve; if not, why not, until when, and what helps. Ends with 1 if it would not."""
+    from regrant.cli import explaining
+
+    explaining.why_not(data_dir, who, model, key, as_json=as_json)
 
 
 @app.command()

@@ -33,4 +33,7 @@ Some = Annotated[
     list[str] | None,
     typer.Argument(metavar="EMAIL...", help="E-mails or ids of accounts.", show_default=False),
 ]
+ForModel = Annotated[
+    str, typer.Option("--model", metavar="NAME", help="Requests for this model.", show_default=False)
+]
 Everyone = Annotated[bool, typer.Option("--all", help="All accounts.", show_default=False)]

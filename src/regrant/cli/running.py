@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from collections.abc import AsyncIterator
 from pathlib import Path
+from typing import TypeVar
 
 import msgspec
 
@@ -14,6 +15,8 @@ from regrant.admin.token import ensure_token
 from regrant.app import App
 from regrant.errors import RegrantError, TransportError
 from regrant.transport.model import Request, Timeouts
+
+T = TypeVar("T")
 
 TIMEOUTS = Timeouts(connect_s=2.0, first_byte_s=10.0, idle_s=5.0)
 MAX_BYTES = 64 << 20
@@ -33,9 +36,18 @@ class Waiting(msgspec.Struct):
 async def ask_waiting(app: App) -> AsyncIterator[tuple[str, Waiting]]:
     """The address of each running gateway and what it says; one that does not answer is left out."""
     for url in _addresses(app.settings.data_dir / "run"):
-        said = await _ask(app, url)
+        said = await _ask(app, f"{url}/api/pool", Waiting)
         if said is not None:
             yield url, said
+
+
+async def ask_any(app: App, path: str, kind: type[T]) -> T | None:
+    """What the first running gateway that answers says; None where none does."""
+    for url in _addresses(app.settings.data_dir / "run"):
+        said = await _ask(app, url + path, kind)
+        if said is not None:
+            return said
+    return None
 
 
 def _addresses(folder: Path) -> list[str]:
@@ -48,15 +60,15 @@ def _addresses(folder: Path) -> list[str]:
     return found
 
 
-async def _ask(app: App, url: str) -> Waiting | None:
+async def _ask(app: App, url: str, kind: type[T]) -> T | None:
     try:
         token = ensure_token(app.settings.data_dir).reveal().encode()
         headers = ((b"authorization", b"Bearer " + token),)
-        response = await app.transport.send(Request("GET", f"{url}/api/pool", headers, timeouts=TIMEOUTS))
+        response = await app.transport.send(Request("GET", url, headers, timeouts=TIMEOUTS))
         try:
             body = await response.read(MAX_BYTES)
         finally:
             await response.close()
-        return msgspec.json.decode(body, type=Waiting) if response.status == 200 else None
+        return msgspec.json.decode(body, type=kind) if response.status == 200 else None
     except (msgspec.MsgspecError, TransportError, RegrantError):
-        return None  # it has just ended, or was killed: nothing waits there
+        return None  # it has just ended, or was killed: nothing is known of it

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import difflib
 import os
 from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from dataclasses import replace
@@ -62,9 +63,13 @@ def pick(app: App, who: str) -> Entry:
         raise Failure(
             f"the file of account {who} is corrupt: {corrupt.problem}", f"Mend or move it: {corrupt.path}"
         )
-    known = ", ".join(sorted(one.account.email for one in app.keeper.entries())[:20])
-    hint = f"Known accounts: {known}." if known else "There are none yet: regrant accounts add --oauth"
-    raise Failure(f"there is no account {who}", hint)
+    known = sorted(one.account.email for one in app.keeper.entries())
+    if not known:
+        raise Failure(f"there is no account {who}", "There are none yet: regrant accounts add --oauth")
+    [nearest] = difflib.get_close_matches(who, known, n=1, cutoff=0.0)
+    raise Failure(
+        f"there is no account {who}; the nearest is {nearest}", f"Known accounts: {', '.join(known[:20])}."
+    )
 
 
 def pick_some(app: App, who: Sequence[str] | None, *, everyone: bool) -> list[Entry]:

@@ -82,6 +82,10 @@ def describe(view: dict[str, Any]) -> None:
         say(f"quota of project {quota[0]['project']}:")
         for one in quota:
             _tell_quota(one)
+
+
+def tell_history(view: dict[str, Any]) -> None:
+    """The last events of the account's life."""
     for line in view["history"][-10:]:
         say(f"  {moment(line['at'])}  {line['event']}  {one_line(line['detail'])}".rstrip())
 

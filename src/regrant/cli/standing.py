@@ -15,8 +15,9 @@ from regrant.accounts.entry import Entry
 from regrant.accounts.events import Paused, Resumed
 from regrant.accounts.model import Account
 from regrant.app import App
+from regrant.cli.explaining import Outlook, document_of, look_ahead, tell_checks
 from regrant.cli.session import check_stored, pick, pick_some, run_on
-from regrant.cli.shown import account_view, advise_in_words, corrupt_view, describe, quota_views
+from regrant.cli.shown import account_view, advise_in_words, corrupt_view, describe, quota_views, tell_history
 from regrant.cli.terminal import (
     USAGE,
     Failure,
@@ -67,19 +68,23 @@ def list_accounts(folder: Path | None, *, as_json: bool) -> None:
             complain(view["advice"]["text"])
 
 
-def show(folder: Path | None, who: str, *, as_json: bool) -> None:
-    async def work(app: App) -> dict[str, Any]:
+def show(folder: Path | None, who: str, model: str, *, as_json: bool) -> None:
+    async def work(app: App) -> tuple[dict[str, Any], Outlook | None]:
         unread = next((one for one in app.keeper.corrupt() if one.id == who), None)
         if unread is not None and app.keeper.entry(who) is None:
-            return corrupt_view(unread)
+            return corrupt_view(unread), None
         entry = pick(app, who)
-        return {**account_view(app, entry), "quota": quota_views(app, entry)}
+        outlook = await look_ahead(app, entry, model)
+        return {**account_view(app, entry), "quota": quota_views(app, entry)}, outlook
 
-    view = run_on(folder, work)
+    view, outlook = run_on(folder, work)
     if as_json:
-        show_json(view)
-    else:
-        describe(view)
+        show_json(view if outlook is None else {**view, **document_of(outlook)})
+        return
+    describe(view)
+    if outlook is not None:
+        tell_checks(outlook)
+    tell_history(view)
 
 
 def verify(folder: Path | None, who: Sequence[str] | None, *, everyone: bool, as_json: bool) -> None:

@@ -420,6 +420,7 @@ class Pipeline:
         ending = verdict.describe_absence(unavailable, journey.last, now=self._clock.now(), tz=zone)
         refusal = self._refusal(journey, ending, journey.last)
         reasons = {reason.value: count for reason, count in unavailable.reasons.items() if count}
+        journey.exchange.reasons = reasons
         return replace(refusal, reasons=reasons, absent=True)
 
     def _refusal(self, journey: _Journey, ending: Ending, fault: Fault | None) -> Refusal:

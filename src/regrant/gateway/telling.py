@@ -6,23 +6,11 @@ Pure. Which problem it is was decided in `verdict.py`; how it is written is the 
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
 
 from regrant.gateway import verdict
 from regrant.gateway.pipeline import Refusal
 from regrant.messages.problem import Problem, ProblemKind
-
-_WORDS = {
-    "disabled": "disabled (the grant died; sign in again)",
-    "quota": "held back by quota protection",
-    "paused": "paused",
-    "attention": "in need of attention",
-    "cooldown": "cooling down",
-    "client": "without a working OAuth client",
-    "corrupt": "unreadable on disk",
-    "unsuited": "unable to serve this model",
-    "tried": "tried without success",
-}
+from regrant.pool.reasons import count_reasons
 
 CUT = Problem(
     ProblemKind.UPSTREAM_UNAVAILABLE, "Google broke the answer off. Try again.", code="upstream_unavailable"
@@ -41,11 +29,6 @@ def tell(refusal: Refusal) -> Problem:
             return _passed_on(refusal)
         case _:
             return _unavailable(refusal)
-
-
-def count_reasons(reasons: Mapping[str, int]) -> str:
-    """`2 disabled (…), 1 paused`; "" for nothing to count."""
-    return ", ".join(f"{count} {_WORDS.get(reason, reason)}" for reason, count in reasons.items() if count)
 
 
 def duration(seconds: float) -> str:

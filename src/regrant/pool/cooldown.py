@@ -9,7 +9,7 @@ from __future__ import annotations
 import heapq
 import math
 from collections.abc import Callable, Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 import msgspec
 
@@ -60,6 +60,8 @@ class Cooldown:
     """How many failures in a row led to it, where the end is a guess; 0 where the end is known."""
     probing: bool = False
     """One request is trying it now; the end is when the next may."""
+    since: float | None = field(default=None, compare=False)
+    """When it began, in unix seconds; None: not known."""
 
 
 class Probe:
@@ -119,7 +121,15 @@ class Cooldowns:
         self._serial = 0
         self._breaker: Breaker[CooldownKey] = Breaker()
 
-    def set(self, key: CooldownKey, until: float, why: FaultKind, strikes: int = 0) -> bool:
+    def set(
+        self,
+        key: CooldownKey,
+        until: float,
+        why: FaultKind,
+        strikes: int = 0,
+        *,
+        since: float | None = None,
+    ) -> bool:
         """Hold `key` back until `until`; a later end that is already known stays. Whether anything changed.
 
         `strikes`: the end is a guess after so many failures in a row. Those of one moment count once, whoever came last.
@@ -129,8 +139,9 @@ class Cooldowns:
             if known.until >= until:
                 return False
             strikes = max(strikes, known.strikes) if strikes else 0
+            since = known.since or since
         self._breaker.close(key)
-        self._hold(key, Cooldown(until, why, strikes))
+        self._hold(key, Cooldown(until, why, strikes, since=since))
         return True
 
     def clear(self, key: CooldownKey) -> bool:
@@ -150,7 +161,7 @@ class Cooldowns:
         if not found:
             return None
         for key, circuit in found.items():
-            self._hold(key, Cooldown(now + PROBE_S, circuit.why, circuit.strikes, probing=True))
+            self._hold(key, Cooldown(now + PROBE_S, circuit.why, circuit.strikes, probing=True, since=now))
         return Probe(self, tuple(found), max(circuit.strikes for circuit in found.values()))
 
     def leave_to_next(self, key: CooldownKey) -> None:

@@ -87,6 +87,10 @@ class Fields:
         """The free accounts for that model in that part of the pool."""
         return self._fields.get(name) or self._build(name)
 
+    def look(self, name: tuple[str, Part]) -> Field:
+        """The same, for somebody who asks once and serves nobody: no field in use makes room for it."""
+        return self._fields.get(name) or self._make(name)
+
     def use(self, roster: Roster) -> None:
         """Another pool altogether."""
         self._roster = roster
@@ -138,9 +142,12 @@ class Fields:
     def _build(self, name: tuple[str, Part]) -> Field:
         if len(self._fields) >= MAX_FIELDS:
             del self._fields[next(iter(self._fields))]
-        free = (candidate for candidate in self._roster.candidates if self._is_free(candidate, name))
-        field = self._fields[name] = Field(name, self._roster, self._load, free)
+        field = self._fields[name] = self._make(name)
         return field
+
+    def _make(self, name: tuple[str, Part]) -> Field:
+        free = (candidate for candidate in self._roster.candidates if self._is_free(candidate, name))
+        return Field(name, self._roster, self._load, free)
 
     def _is_free(self, candidate: Candidate, name: tuple[str, Part]) -> bool:
         model, part = name

@@ -7,18 +7,19 @@ from __future__ import annotations
 
 from collections.abc import Callable, Collection, Mapping
 
-from regrant.accounts.diagnosis import advise
+from regrant.accounts.diagnosis import Advice, attention_advice, death_advice, pause_advice
 from regrant.accounts.entry import Entry
 from regrant.accounts.events import Notify
-from regrant.accounts.model import Account
+from regrant.accounts.model import CLIENT_ATTENTION, Account
+from regrant.accounts.refresher import client_of, missing_client
+from regrant.oauth.google import OAuthClient
 from regrant.pool.arrangement import Grouping
 from regrant.pool.cooldown import Cooldown
 from regrant.pool.lease import Absence
 from regrant.pool.pool import Pool
 from regrant.pool.selector import Candidate
-from regrant.pool.standing import Obstacle, Standing
+from regrant.pool.standing import EVERY_MODEL, Obstacle, Standing
 
-EVERY_MODEL = "*"
 NO_RESERVES: Mapping[str, Cooldown] = {}
 
 
@@ -102,32 +103,57 @@ def _is_patient(absent: Mapping[str, Absence], entry: Entry) -> bool:
 
 
 def standing_of(
-    entry: Entry, default_client_id: str, model: str = "", reserves: Mapping[str, Cooldown] = NO_RESERVES
+    entry: Entry,
+    clients: Mapping[str, OAuthClient],
+    default_client_id: str,
+    now: float,
+    reserves: Mapping[str, Cooldown] = NO_RESERVES,
 ) -> Standing:
-    """How the account stands, for `standing.explain`; advice in plain words. `reserves` are the pool's for that model."""
+    """How the account stands at `now`, for `standing.explain`. `reserves` are the pool's for the model that is asked about."""
     account = entry.account
     project = account.project(default_client_id) or account.id
-    reserve = reserves.get(project)
-    advice = advise(account)
-    text = advice.text if advice else ""
-    protected = account.protected_by_hand
-    attention = account.attention
-    blocking = attention is not None and not attention.about_refresh
-    client = attention is not None and attention.code in {"client_broken", "wrong_client"}
+    blocking = account.attention is not None and not account.attention.about_refresh
+    # While the access token lasts, nobody needs a refresh.
+    stuck = not entry.kept.lasts(now)
     return Standing(
         id=account.id,
         email=account.email,
         project=project,
-        disabled=_obstacle(account.disabled.at, text) if account.disabled else None,
-        protected=protected | {model} if EVERY_MODEL in protected or reserve else protected,
-        protected_until=reserve.until if reserve else None,
-        paused=_obstacle(account.paused.at, "Paused by its owner: regrant accounts resume")
-        if account.paused
-        else None,
-        attention=_obstacle(attention.since, attention.message) if attention and blocking else None,
-        client=_obstacle(attention.since, attention.message) if attention and client else None,
+        disabled=_disabled(account),
+        protected=account.protected_by_hand,
+        reserve=reserves.get(project),
+        paused=_paused(account),
+        attention=_attention(account) if blocking or (stuck and not _is_clients(account)) else None,
+        client=_client(account, clients) if stuck else None,
     )
 
 
-def _obstacle(since: int, advice: str) -> Obstacle:
+def _disabled(account: Account) -> Obstacle | None:
+    disabled = account.disabled
+    return _obstacle(disabled.at, death_advice(disabled.cause, account.email)) if disabled else None
+
+
+def _paused(account: Account) -> Obstacle | None:
+    return _obstacle(account.paused.at, pause_advice(account.email)) if account.paused else None
+
+
+def _attention(account: Account) -> Obstacle | None:
+    attention = account.attention
+    return _obstacle(attention.since, attention_advice(attention, account.email)) if attention else None
+
+
+def _is_clients(account: Account) -> bool:
+    return account.attention is not None and account.attention.code in CLIENT_ATTENTION
+
+
+def _client(account: Account, clients: Mapping[str, OAuthClient]) -> Obstacle | None:
+    if _is_clients(account):
+        return _attention(account)
+    if client_of(account, clients) is None:
+        sentence = missing_client(account)
+        return _obstacle(0, Advice(sentence[0].upper() + sentence[1:] + ".", command="regrant config show"))
+    return None
+
+
+def _obstacle(since: int, advice: Advice) -> Obstacle:
     return Obstacle(since=float(since) if since else None, advice=advice)

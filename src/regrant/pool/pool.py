@@ -19,6 +19,7 @@ from regrant.pool.cooldown import Blocked, Cooldown, CooldownKey, Cooldowns, Pro
 from regrant.pool.field import Fields
 from regrant.pool.lease import Absence, Lease, Unavailable, Wish
 from regrant.pool.plans import Plan, Plans
+from regrant.pool.prospect import Prospect, look_ahead
 from regrant.pool.selector import Allowed, Candidate, Roster
 from regrant.pool.slow_start import SlowStart
 from regrant.pool.strategies import Strategy
@@ -271,7 +272,7 @@ class Pool:
         key = CooldownKey.of(hold.scope, project=account.project, model=lease.model, account=account.id)
         # Counted from the lease: many requests refused at the same time are one strike.
         strikes = lease.strikes + 1 if hold.guessed else 0
-        if self._cooldowns.set(key, hold.until, fault.kind, strikes):
+        if self._cooldowns.set(key, hold.until, fault.kind, strikes, since=self._clock.now()):
             self._on_cooldown(key, self._cooldowns.get(key))
 
     def succeeded(self, lease: Lease) -> None:
@@ -312,13 +313,20 @@ class Pool:
     def observe(self, key: CooldownKey, cooldown: Cooldown | None) -> None:
         """Take over what another process set or (None) cleared."""
         if cooldown is not None:
-            self._cooldowns.set(key, cooldown.until, cooldown.why, cooldown.strikes)
+            self._cooldowns.set(key, cooldown.until, cooldown.why, cooldown.strikes, since=cooldown.since)
         elif self._cooldowns.clear(key):
             self._cleared(key)
 
     def blocked(self, model: str) -> Blocked:
         """The cool-downs that matter for a model now; read it before the next call."""
         return self._cooldowns.blocked(model, self._clock.now())
+
+    def prospect(self, model: str, client: str = "", suits: Allowed | None = None) -> Prospect:
+        """Who would serve a request with that client key, in which order; nothing is leased and nobody's turn changes."""
+        plan = self._plans.of(client, model, self._roster.candidates)
+        self.blocked(model)
+        self.reserves(model)
+        return look_ahead(plan, [self._fields.look((model, part)) for part in plan.parts], suits)
 
     def reserve(self, project: str, model: str, end: Cooldown | None) -> None:
         """Hold the rest of a quota back until then, or (None) no longer: the word of quota protection."""

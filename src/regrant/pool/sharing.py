@@ -28,7 +28,7 @@ class SharedCooldowns:
         if cooldown is None:
             self._state.delete(KIND, key.encode())
         else:
-            value = [cooldown.why, cooldown.strikes] if cooldown.strikes else cooldown.why
+            value = [cooldown.why, cooldown.strikes, cooldown.since]
             self._state.put(KIND, key.encode(), value, cooldown.until)
 
     async def take_in(self, pool: Pool) -> None:
@@ -49,10 +49,12 @@ class SharedCooldowns:
 
 
 def _take(pool: Pool, key: str, value: Any, until: float) -> None:
-    """`value` is the kind of fault, with the failures in a row beside it where the end is a guess; None: it is over."""
+    """`value` is the kind of fault, the failures in a row (where the end is a guess) and when it began; None: it is over."""
     try:
-        why, strikes = msgspec.convert(value, tuple[str, int]) if isinstance(value, list) else (value, 0)
-        cooldown = None if why is None else Cooldown(until, FaultKind(why), strikes)
+        cooldown = None
+        if value is not None:
+            why, strikes, since = msgspec.convert(value, tuple[FaultKind, int, float | None])
+            cooldown = Cooldown(until, why, strikes, since=since)
         pool.observe(CooldownKey.decode(key), cooldown)
     except (msgspec.MsgspecError, ValueError):
         return  # written by a version that knows more; it keeps its own pool right

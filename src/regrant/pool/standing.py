@@ -7,10 +7,14 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
+from regrant.accounts.diagnosis import Advice, protection_advice
 from regrant.pool.cooldown import Blocked, Cooldown
-from regrant.upstream.faults import FaultKind
+from regrant.upstream.fault_words import words_of
+from regrant.upstream.faults import Scope
+
+EVERY_MODEL = "*"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -19,7 +23,7 @@ class Obstacle:
 
     since: float | None = None
     until: float | None = None
-    advice: str = ""
+    advice: Advice | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -31,12 +35,13 @@ class Standing:
     project: str
     disabled: Obstacle | None = None
     protected: frozenset[str] = frozenset()
-    """Models that quota protection holds back."""
-    protected_until: float | None = None
+    """Models that a person or an import holds back; `*` is every one."""
+    reserve: Cooldown | None = None
+    """Quota protection holds back what is left for the model that is asked about."""
     paused: Obstacle | None = None
     attention: Obstacle | None = None
     client: Obstacle | None = None
-    """The OAuth client that the grant needs is broken or missing."""
+    """The OAuth client that the grant needs is broken or missing, and the access token does not serve any more."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -47,7 +52,7 @@ class Check:
     ok: bool
     since: float | None = None
     until: float | None = None
-    advice: str = ""
+    advice: Advice | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -57,25 +62,26 @@ class Explanation:
     serves: bool
     checks: tuple[Check, ...]
 
+    @property
+    def reason(self) -> str:
+        """The first check that fails; "" when none does."""
+        return next((check.check for check in self.checks if not check.ok), "")
 
-_COOLDOWN_ADVICE = {
-    FaultKind.RATE_LIMITED: "The project's rate limit is reached; it reopens by itself.",
-    FaultKind.QUOTA_PER_DAY: "The project's daily quota for this model is used up.",
-    FaultKind.NO_QUOTA: "The project has no quota for this model; enable billing or choose another model.",
-    FaultKind.BILLING: "The project's billing is exhausted or off; top it up, then verify the account.",
-    FaultKind.OVERLOADED: "The model is overloaded at Google for everyone.",
-    FaultKind.MODEL_NOT_ALLOWED: "Enable the model in the project's Model Garden.",
-    FaultKind.UNUSABLE_HERE: "Google does not serve this project from where the gateway runs.",
-    FaultKind.SPEND_LIMIT: "The project spends too fast for its tier; it reopens within ten minutes.",
-    FaultKind.PERMISSION: "Google refuses the account or its project; the attention of the account that met it says why.",
-    FaultKind.BLOCKED: "Something that is not Google's API refused the call: a firewall, a portal, or a block of this address.",
-    FaultKind.TOKEN_REJECTED: "Google refuses even fresh access tokens; sign in again if it stays so.",
+
+_SCOPES = {
+    Scope.MODEL: "It concerns this model on every account.",
+    Scope.PROJECT_MODEL: "It concerns this model on every account of project {project}.",
+    Scope.PROJECT: "It concerns every account of project {project}.",
+    Scope.ACCOUNT: "It concerns this account alone.",
 }
 
 
-def cooldown_advice(why: FaultKind) -> str:
-    """What a cool-down of that kind means for people."""
-    return _COOLDOWN_ADVICE.get(why, "Left alone after a failure.")
+def cooldown_advice(cooldown: Cooldown, email: str) -> Advice:
+    """What a cool-down means for people, and what they can do about it."""
+    words = words_of(cooldown.why)
+    trial = "One request is trying it now." if cooldown.probing else ""
+    text = " ".join(filter(None, (words.meaning, trial, words.advice)))
+    return Advice(text, command=words.command_for(email))
 
 
 def explain(standings: Iterable[Standing], model: str, blocked: Blocked) -> list[Explanation]:
@@ -89,7 +95,7 @@ def _explain_one(standing: Standing, model: str, blocked: Blocked) -> Explanatio
         _check("quota", _protection(standing, model)),
         _check("paused", standing.paused),
         _check("attention", standing.attention),
-        _check("cooldown", _cooling(blocked.of(standing.project, standing.id))),
+        _check("cooldown", _cooling(standing, blocked)),
         _check("client", standing.client),
     )
     return Explanation(
@@ -104,15 +110,33 @@ def _check(name: str, obstacle: Obstacle | None) -> Check:
 
 
 def _protection(standing: Standing, model: str) -> Obstacle | None:
-    if model not in standing.protected:
+    if model in standing.protected or EVERY_MODEL in standing.protected:
+        held = standing.protected & {model, EVERY_MODEL}
+        return Obstacle(advice=protection_advice(held, held))
+    if standing.reserve is None:
         return None
+    return Obstacle(until=standing.reserve.until, advice=protection_advice([model], ()))
+
+
+def _cooling(standing: Standing, blocked: Blocked) -> Obstacle | None:
+    """The cool-down that ends last, and whom it concerns."""
+    held = [
+        (scope, cooldown)
+        for scope, cooldown in (
+            (Scope.MODEL, blocked.model),
+            (Scope.PROJECT_MODEL, blocked.project_models.get(standing.project)),
+            (Scope.PROJECT, blocked.projects.get(standing.project)),
+            (Scope.ACCOUNT, blocked.accounts.get(standing.id)),
+        )
+        if cooldown is not None
+    ]
+    if not held:
+        return None
+    scope, cooldown = max(held, key=lambda pair: pair[1].until)
+    advice = cooldown_advice(cooldown, standing.email)
+    whom = _SCOPES[scope].format(project=standing.project)
     return Obstacle(
-        until=standing.protected_until, advice="Quota protection holds the rest of the quota back."
+        since=cooldown.since,
+        until=None if math.isinf(cooldown.until) else cooldown.until,
+        advice=replace(advice, text=f"{advice.text} {whom}"),
     )
-
-
-def _cooling(cooldown: Cooldown | None) -> Obstacle | None:
-    if cooldown is None:
-        return None
-    until = None if math.isinf(cooldown.until) else cooldown.until
-    return Obstacle(until=until, advice=cooldown_advice(cooldown.why))

@@ -11,10 +11,10 @@ from typing import Literal
 from regrant.accounts.entry import Entry
 from regrant.accounts.model import Account
 from regrant.pool.cooldown import Cooldown, CooldownKey
+from regrant.pool.standing import EVERY_MODEL
 from regrant.upstream.faults import Scope
 
 State = Literal["active", "cooling", "protected", "paused", "attention", "disabled", "corrupt"]
-EVERY_MODEL = "*"
 
 
 class CooldownIndex:

@@ -5,6 +5,8 @@ A value that the gateway fills while it works. Nothing is stored here: that is `
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+
 import msgspec
 
 from regrant.messages.model import Usage
@@ -73,6 +75,8 @@ class Exchange(msgspec.Struct, kw_only=True):
     usage: Usage | None = None
     attempts: list[Attempt] = msgspec.field(default_factory=list)
     problem: str = ""
+    reasons: Mapping[str, int] | None = None
+    """How many accounts were out for which reason, where none was left to ask."""
     dropped: tuple[str, ...] = ()
     """Fields of the request that had no meaning for Google, as paths."""
     bodies: Bodies | None = None

@@ -1,6 +1,6 @@
 """Why a request went as it did, in words: which accounts were tried, what each answered, what that means, what helps.
 
-Pure. What a fault is was decided in `upstream/faults.py`; how accounts stand now is told by the caller.
+Pure. What a fault means is in `upstream/fault_words.py`; how accounts stand now is told by the caller.
 """
 
 from __future__ import annotations
@@ -11,14 +11,16 @@ from typing import Final, NamedTuple
 import msgspec
 
 from regrant.messages.problem import ProblemKind
+from regrant.pool.reasons import count_reasons
 from regrant.traffic.record import CLIENT_LEFT, AttemptRecord, Record
+from regrant.upstream.fault_words import FaultWords, words_of
 from regrant.upstream.faults import FaultKind
 
 NOTABLE_WAIT_MS: Final = 250.0  # less than this between the attempts is not worth a word
 
 
 class Words(NamedTuple):
-    """`happened` follows the account's name, `meaning` is a sentence, `advice` what a person can do, "" for nothing."""
+    """`happened` is the end of a sentence, `meaning` a sentence, `advice` what a person can do; "" for nothing."""
 
     happened: str
     meaning: str
@@ -34,7 +36,9 @@ class Person(NamedTuple):
 
 
 class Step(msgspec.Struct, frozen=True, kw_only=True):
-    """One attempt. `email` is "" for an account that is gone; `state` is how it stands now; `said` are Google's words."""
+    """One attempt. `email` is "" for an account that is gone; `state` is how it stands now; `said` are Google's words; `then` is
+    what was done next, "" where the request ended with it.
+    """
 
     account_id: str
     email: str
@@ -46,131 +50,23 @@ class Step(msgspec.Struct, frozen=True, kw_only=True):
     meaning: str
     advice: str
     said: str
+    then: str
 
 
 class Explanation(msgspec.Struct, frozen=True, kw_only=True):
-    """`waited_ms` went by outside of the attempts: waiting for an account, and the gateway's own work."""
+    """`waited_ms` went by outside of the attempts: waiting for an account, and the gateway's own work. `untried` says why the accounts
+    that were not tried were out, "" where somebody served.
+    """
 
     outcome: str
     steps: list[Step]
+    untried: str
     waited_ms: float
     advice: list[str]
 
 
-FAULTS: dict[str, Words] = {
-    FaultKind.TOKEN_REJECTED: Words(
-        "refused the access token",
-        "Google did not accept the token, though it was not over; it is refreshed and the account asked once more.",
-        "If it comes again and again: regrant accounts verify EMAIL",
-    ),
-    FaultKind.RATE_LIMITED: Words(
-        "was over its limit",
-        "The project's rate limit for this model was reached. It reopens by itself; until then the project rests.",
-        "If it happens often: spread the load over more projects, or ask Google for a higher quota.",
-    ),
-    FaultKind.SPEND_LIMIT: Words(
-        "was over its spending limit",
-        "The project has spent what it may for now, so Google holds it back.",
-        "Raise the spending limit or the usage tier of the project, or wait until it reopens.",
-    ),
-    FaultKind.QUOTA_PER_DAY: Words(
-        "had used up its day",
-        "The project's daily quota for this model is used up until midnight Pacific time.",
-        "Use another model or project until then, or enable billing.",
-    ),
-    FaultKind.NO_QUOTA: Words(
-        "has no quota for this model",
-        "Google gives this project a limit of 0 for the model: waiting does not help.",
-        "Choose another model, or enable billing for the project.",
-    ),
-    FaultKind.BILLING: Words(
-        "is out of credit",
-        "The billing of the project is exhausted or switched off; the project rests until somebody acts.",
-        "Top up or enable billing, then: regrant accounts verify EMAIL",
-    ),
-    FaultKind.PERMISSION: Words(
-        "was not permitted",
-        "Google refuses this account or its project the model API. The grant itself is fine.",
-        "Read Google's words; regrant accounts show EMAIL names the link that mends it.",
-    ),
-    FaultKind.BLOCKED: Words(
-        "was blocked on the way",
-        "Something that is not Google's API answered: a firewall, a portal, a proxy, or a block of this address.",
-        "Look at the network between here and Google; regrant doctor does.",
-    ),
-    FaultKind.UNUSABLE_HERE: Words(
-        "cannot be used from here",
-        "Google does not serve this project from the place where the gateway runs.",
-        "Enable billing for the project, or use Vertex.",
-    ),
-    FaultKind.MODEL_NOT_ALLOWED: Words(
-        "may not use this model",
-        "The model is not enabled in the project.",
-        "Enable it in the Model Garden of the project.",
-    ),
-    FaultKind.OVERLOADED: Words(
-        "met an overloaded model", "The model was overloaded at Google, for everyone; it passes by itself."
-    ),
-    FaultKind.SERVER_ERROR: Words(
-        "met a failure of Google's", "Google failed; it usually passes in a minute."
-    ),
-    FaultKind.CLIENT_ERROR: Words(
-        "was told that the request is wrong",
-        "Google refuses what the client asked for; no account could have answered it.",
-        "Change the request; Google's words say what is wrong.",
-    ),
-    FaultKind.SIGNATURE_REFUSED: Words(
-        "met a thought signature that it does not know",
-        "Google refused a thought signature in the conversation; it is asked once more without it.",
-    ),
-    FaultKind.MODEL_NOT_FOUND: Words(
-        "does not know the model",
-        "The model is unknown to this API, version or location.",
-        "GET /v1/models lists those there are; on Vertex try the location `global`.",
-    ),
-    FaultKind.CONNECT_FAILED: Words(
-        "could not be reached",
-        "No connection to Google came about.",
-        "Check network, DNS and proxy; regrant doctor does.",
-    ),
-    FaultKind.RESET: Words(
-        "lost its connection", "The connection broke before Google answered; another account was asked."
-    ),
-    FaultKind.ANSWER_TIMEOUT: Words(
-        "did not answer in time",
-        "Google took the request and did not answer before the deadline. It was not repeated: it may be billed.",
-        "If long answers are expected: raise pool.deadline_s, or stream them.",
-    ),
-    FaultKind.CUT: Words("broke its answer off", "Google's answer ended before it was complete."),
-    FaultKind.IDLE: Words(
-        "fell silent",
-        "Google's answer stalled for longer than pool.idle_s. It was not repeated: it may be billed.",
-    ),
-    FaultKind.BAD_ANSWER: Words(
-        "answered with something unreadable",
-        "What came back is no answer of Google's: is a portal or proxy in the way?",
-        "Look at the network between here and Google; regrant doctor does.",
-    ),
-    FaultKind.ACCOUNT_DIED: Words(
-        "turned out to be dead",
-        "Google answered its token refresh with invalid_grant: the grant is dead. The account left the pool, and"
-        " the request went on without it.",
-        "Sign in again: regrant accounts reauth EMAIL",
-    ),
-    FaultKind.TOKEN_UNAVAILABLE: Words(
-        "got no access token",
-        "Google's token endpoint gave no token and no verdict; the account is kept and asked again.",
-        "If it lasts: regrant doctor",
-    ),
-    FaultKind.TOKEN_REFUSED: Words(
-        "cannot be used until somebody acts",
-        "Google refuses its OAuth client, or its owner took it out.",
-        "regrant accounts show EMAIL says why.",
-    ),
-}
-
-_SERVED = Words("answered", "It served the request.")
-_STRANGE = Words("failed", "This version of Regrant has no words for this fault.")
+GONE = Person("", "removed")
+_SERVED = FaultWords("answered", "It served the request.")
 
 _PROBLEMS: dict[str, Words] = {
     ProblemKind.INVALID_REQUEST: Words(
@@ -235,23 +131,31 @@ _PROBLEMS: dict[str, Words] = {
 
 def explain(record: Record, people: Mapping[str, Person]) -> Explanation:
     """The request in words. `people` are the accounts as they stand now, by id; those that are gone are left out."""
-    steps = [_step(attempt, people) for attempt in record.attempts]
+    following: list[AttemptRecord | None] = [*record.attempts[1:], None]
+    steps = [
+        _step(attempt, after, people) for attempt, after in zip(record.attempts, following, strict=False)
+    ]
     spent = sum(attempt.ms for attempt in record.attempts)
     until_answer = record.ms if record.first_ms is None else record.first_ms
     return Explanation(
         outcome=_outcome(record, steps),
         steps=steps,
+        untried=_untried(record),
         waited_ms=round(max(0.0, until_answer - spent), 3),
         advice=_advice(record, steps),
     )
 
 
 def in_words(record: Record, told: Explanation) -> list[str]:
-    """The whole story as lines of text."""
+    """The whole story as lines of text; one line for a request that the first account served at once."""
     asked = f"asked for {record.model}" if record.model else "asked for no model"
     sent = f", sent to {record.served_model}" if record.served_model not in {"", record.model} else ""
     key = f", with the key {record.key}" if record.key else ""
-    lines = [f"{record.id} ({record.dialect}{key}) {asked}{sent}.", told.outcome]
+    begin = f"{record.id} ({record.dialect}{key}) {asked}{sent}"
+    at_once = len(told.steps) == 1 and not told.steps[0].fault and told.waited_ms < NOTABLE_WAIT_MS
+    if at_once and not record.problem:
+        return [f"{begin}: {told.outcome}"]
+    lines = [f"{begin}.", told.outcome]
     for number, step in enumerate(told.steps, 1):
         status = f"Google answered {step.status}" if step.status else "Google gave no answer"
         lines.append(
@@ -260,8 +164,12 @@ def in_words(record: Record, told: Explanation) -> list[str]:
         lines.append(f"   {step.meaning}")
         if step.said:
             lines.append(f'   Google said: "{step.said}"')
+        if step.then:
+            lines.append(f"   {step.then}")
         if step.fault and step.state not in {"active", ""}:
             lines.append(f"   The account is {step.state} now.")
+    if told.untried:
+        lines.append(told.untried)
     if told.waited_ms >= NOTABLE_WAIT_MS:
         lines.append(
             f"{in_seconds(told.waited_ms)} went by waiting for an account, or in the gateway itself."
@@ -275,10 +183,9 @@ def in_seconds(ms: float) -> str:
     return f"{ms:.0f} ms" if ms < 1000 else f"{ms / 1000:.2f} s"
 
 
-def _step(attempt: AttemptRecord, people: Mapping[str, Person]) -> Step:
-    person = people.get(attempt.account_id, Person("", "removed"))
-    words = FAULTS.get(attempt.fault, _STRANGE) if attempt.fault else _SERVED
-    who = person.email or attempt.account_id
+def _step(attempt: AttemptRecord, after: AttemptRecord | None, people: Mapping[str, Person]) -> Step:
+    person = people.get(attempt.account_id, GONE)
+    words = words_of(attempt.fault) if attempt.fault else _SERVED
     return Step(
         account_id=attempt.account_id,
         email=person.email,
@@ -288,9 +195,36 @@ def _step(attempt: AttemptRecord, people: Mapping[str, Person]) -> Step:
         ms=attempt.ms,
         happened=words.happened,
         meaning=words.meaning,
-        advice=words.advice.replace("EMAIL", who),
+        advice=_advise(words, person.email or attempt.account_id),
         said=attempt.said,
+        then=_then(attempt, after, people) if after is not None else "",
     )
+
+
+def _advise(words: FaultWords, who: str) -> str:
+    command = words.command_for(who)
+    return f"{words.advice.rstrip('.')}: {command}" if command else words.advice
+
+
+def _then(attempt: AttemptRecord, after: AttemptRecord, people: Mapping[str, Person]) -> str:
+    if after.account_id != attempt.account_id:
+        who = people.get(after.account_id, GONE).email or after.account_id
+        return f"{who} was asked next."
+    return _AGAIN.get(attempt.fault, "It was asked once more.")
+
+
+_AGAIN: dict[str, str] = {
+    FaultKind.TOKEN_REJECTED: "It got a fresh token and was asked once more.",
+    FaultKind.SIGNATURE_REFUSED: "It was asked once more, without the signature.",
+}
+
+
+def _untried(record: Record) -> str:
+    counted = count_reasons(record.reasons)
+    if not counted:
+        return ""
+    nobody = "Nobody else was free then" if record.attempts else "Nobody was free then"
+    return f"{nobody}: {counted}."
 
 
 def _outcome(record: Record, steps: list[Step]) -> str:

@@ -25,7 +25,7 @@ FAILED = f"(problem != '{CLIENT_LEFT}' and (problem != '' or status >= 400 or st
 
 _COLUMNS = (
     "seq, id, at, dialect, model, served_model, status, key, ms, first_ms, problem,"
-    " input_tokens, cached_tokens, cache_write_tokens, output_tokens, reasoning_tokens, attempts, dropped"
+    " input_tokens, cached_tokens, cache_write_tokens, output_tokens, reasoning_tokens, attempts, dropped, reasons"
 )
 _TOKENS = ("input_tokens", "cached_tokens", "cache_write_tokens", "output_tokens", "reasoning_tokens")
 
@@ -173,4 +173,5 @@ def _record(row: tuple[Any, ...]) -> Record:
         tokens=counted,
         attempts=msgspec.json.decode(row[16], type=list[AttemptRecord]),
         dropped=msgspec.json.decode(row[17], type=list[str]),
+        reasons=msgspec.json.decode(row[18], type=dict[str, int]),
     )

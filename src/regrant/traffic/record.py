@@ -37,7 +37,8 @@ class AttemptRecord(msgspec.Struct, frozen=True, kw_only=True):
 class Record(msgspec.Struct, frozen=True, kw_only=True):
     """One request of a client. `at` in unix seconds; times in milliseconds; `first_ms` null for an answer in one piece.
 
-    `tokens` is empty where Google did not count them. `problem` is "" where all went well.
+    `tokens` is empty where Google did not count them. `problem` is "" where all went well. `reasons` says of how many accounts why
+    they were out, where no account was left to ask.
     """
 
     id: str
@@ -53,6 +54,7 @@ class Record(msgspec.Struct, frozen=True, kw_only=True):
     tokens: dict[str, int]
     attempts: list[AttemptRecord]
     dropped: list[str]
+    reasons: dict[str, int] = {}
 
 
 class Body(msgspec.Struct, frozen=True, kw_only=True):
@@ -94,6 +96,8 @@ def record_of(exchange: Exchange, secrets: Iterable[Secret] = ()) -> Record:
             for attempt in exchange.attempts[:MAX_ATTEMPTS]
         ],
         dropped=[_word(path) for path in exchange.dropped[:MAX_DROPPED]],
+        # Where somebody stood in for a model that nobody could serve, all went well.
+        reasons=dict(exchange.reasons) if exchange.reasons and exchange.problem else {},
     )
 
 

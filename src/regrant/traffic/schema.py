@@ -29,6 +29,7 @@ _STEPS: tuple[tuple[str, ...], ...] = (
         """create table body (
           seq integer primary key references exchange (seq) on delete cascade, pair text not null)""",
     ),
+    ("alter table exchange add column reasons text not null default '{}'",),
 )
 """What turns version n into n + 1; a new file has version 0. Steps are added, never changed."""
 
@@ -41,7 +42,7 @@ hand it back; more rows are not faster."""
 _COLUMNS = (
     "id, at, dialect, model, served_model, status, key, ms, first_ms, problem,"
     " input_tokens, cached_tokens, cache_write_tokens, output_tokens, reasoning_tokens,"
-    " account, tries, attempts, dropped"
+    " account, tries, attempts, dropped, reasons"
 )
 _ROW = f"({', '.join('?' * len(_COLUMNS.split(',')))})"
 
@@ -110,6 +111,7 @@ def _values(record: Record) -> tuple[object, ...]:
         len(attempts),
         msgspec.json.encode(attempts).decode(),
         msgspec.json.encode(record.dropped).decode(),
+        msgspec.json.encode(record.reasons).decode() if record.reasons else "{}",
     )
 
 
