@@ -5,6 +5,7 @@ Source: asgi.readthedocs.io, HTTP specification 2.3.
 
 from __future__ import annotations
 
+import asyncio
 import contextlib
 from collections.abc import Awaitable, Callable
 from typing import Any
@@ -12,12 +13,19 @@ from typing import Any
 from regrant.listener.conversation import ClientLeft, Conversation
 from regrant.listener.head import encode_fields
 
+BODY_IDLE_S = 25.0  # without a byte of a body that was announced
+
 Asgi = Callable[[Any, Any, Any], Awaitable[None]]
 
 
-async def run(app: Asgi, conversation: Conversation, *, extra: bytes = b"") -> None:
-    """Answer with what `app` says. `extra` are header lines that are added to its own."""
-    await app(_scope(conversation), _Receiver(conversation), _Sender(conversation, extra))
+async def run(
+    app: Asgi, conversation: Conversation, *, extra: bytes = b"", body_idle_s: float = BODY_IDLE_S
+) -> None:
+    """Answer with what `app` says. `extra` are header lines that are added to its own.
+
+    A client whose body stops coming for `body_idle_s` seconds counts as one that left.
+    """
+    await app(_scope(conversation), _Receiver(conversation, body_idle_s), _Sender(conversation, extra))
 
 
 def _scope(conversation: Conversation) -> dict[str, Any]:
@@ -39,8 +47,9 @@ def _scope(conversation: Conversation) -> dict[str, Any]:
 
 
 class _Receiver:
-    def __init__(self, conversation: Conversation) -> None:
+    def __init__(self, conversation: Conversation, body_idle_s: float) -> None:
         self._conversation = conversation
+        self._body_idle_s = body_idle_s
         self._told_end = False
 
     async def __call__(self) -> dict[str, Any]:
@@ -49,8 +58,9 @@ class _Receiver:
             await conversation.until_gone()
             return {"type": "http.disconnect"}
         try:
-            data = await conversation.read()
-        except ClientLeft:
+            async with asyncio.timeout(self._body_idle_s):
+                data = await conversation.read()
+        except (ClientLeft, TimeoutError):
             return {"type": "http.disconnect"}
         self._told_end = conversation.received
         return {"type": "http.request", "body": data, "more_body": not self._told_end}

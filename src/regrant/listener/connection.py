@@ -2,28 +2,31 @@
 
 Theory of operation. llhttp (by httptools) frames what comes; each request becomes a Conversation that is handled by a task
 of its own, begun once its head is here, and with the body in hand when both came together. Requests that a client sends
-ahead wait in line while reading pauses. There are no timers here: the server's sweep asks each connection now and then
-whether its patience has ended (`overdue`).
+ahead wait in line while reading pauses, and so does the next one while the client does not take the answer before it.
+What is no proper HTTP is refused in its turn, after the answers to what came before. There are no timers here: the
+server's sweep asks each connection now and then whether its patience has ended (`overdue`).
+
+A client that closes its side has left, also if it could still read: nothing else tells of those who give up.
 """
 
 from __future__ import annotations
 
 import asyncio
+import contextlib
+import socket
+import struct
+import sys
 from collections import deque
 from typing import Protocol, cast
-from urllib.parse import unquote_to_bytes
 
 import httptools
 
 from regrant.listener.conversation import Conversation
 from regrant.listener.head import STATUS_LINES
+from regrant.listener.limits import Limits
+from regrant.listener.request import BadRequest, split_target, weigh_head
 
-MAX_HEAD_BYTES = 128 * 1024
-MAX_FIELDS = 1000
-HEAD_S = 25.0
-"""How long a client may take over the head of a request."""
-STALL_S = 300.0
-"""How long a client may take nothing of an answer that waits for it."""
+_RESET = struct.pack("hh" if sys.platform == "win32" else "ii", 1, 0)
 
 
 class House(Protocol):
@@ -33,7 +36,7 @@ class House(Protocol):
     draining: bool
 
     @property
-    def keep_alive_s(self) -> float: ...
+    def limits(self) -> Limits: ...
 
     def begin(self, conversation: Conversation) -> None:
         """Have the request handled, in a task that is kept in `conversation.task`."""
@@ -44,17 +47,10 @@ class House(Protocol):
     def left(self, connection: Connection) -> None: ...
 
 
-class BadRequest(Exception):  # control flow of this module only
-    """What a request head may not be. Holds the status to answer with."""
-
-    def __init__(self, status: int, text: str) -> None:
-        super().__init__(text)
-        self.status = status
-
-
 class Connection(asyncio.Protocol):
     __slots__ = (
         "_current",
+        "_deaf",
         "_fed_bytes",
         "_field_bytes",
         "_flushed",
@@ -65,11 +61,13 @@ class Connection(asyncio.Protocol):
         "_incoming",
         "_line",
         "_loop",
+        "_moved_at",
         "_parser",
-        "_paused_at",
         "_reading_paused",
+        "_refusal",
         "_since",
         "_transport",
+        "_unsent",
         "_url",
         "closing",
         "write",
@@ -85,19 +83,25 @@ class Connection(asyncio.Protocol):
         self._headers: list[tuple[bytes, bytes]] = []
         self._field_bytes = 0
         self._fed_bytes = 0
+        """What came of a head since its first piece, or of a body without a byte of content; below 0: that is yet to come."""
         self._in_head = False
         self._incoming: Conversation | None = None
         """The request that is coming in."""
         self._current: Conversation | None = None
         """The request that is being answered."""
         self._line: deque[Conversation] = deque()
+        self._refusal: BadRequest | None = None
+        """Ends the line."""
         self._fresh = False
         """`_current` has not begun yet."""
         self._since = loop.time()
         self._reading_paused = False
         self.write_paused = False
-        self._paused_at = 0.0
+        self._unsent = 0
+        self._moved_at = 0.0
         self._flushed: asyncio.Future[None] | None = None
+        self._deaf = False
+        """What else comes is dropped."""
         self.closing = False
 
     # -- asyncio's side
@@ -109,40 +113,41 @@ class Connection(asyncio.Protocol):
 
     def connection_lost(self, exc: Exception | None) -> None:  # noqa: ARG002  asyncio's signature
         self._house.left(self)
-        self.closing = True
+        self.closing = self._deaf = True
+        self._fresh = False
         self.resume_writing()
-        for conversation in (self._current, *self._line):
+        for conversation in (self._current, self._incoming, *self._line):
             if conversation is not None:
                 conversation.leave()
+        # These hold this object: together they would wait for the garbage collector.
         self._line.clear()
-        del self._parser  # it holds this object: together they would wait for the garbage collector
+        self._current = self._incoming = None
+        del self._parser
 
     def data_received(self, data: bytes) -> None:
-        if self.closing:
+        if self._deaf:
             return
         try:
             self._parser.feed_data(data)
-        except httptools.HttpParserUpgrade:
-            # Answered in HTTP/1.1 all the same; what follows the head cannot be told from another protocol.
-            self.closing = True
+        except httptools.HttpParserUpgrade as upgrade:
+            self._disregard_upgrades(data[upgrade.args[0] :])
         except httptools.HttpParserError as error:
-            self._refuse(error)
-            return
-        if self._fresh:
+            self._refuse(_reason(error))
+        if self._fresh and not self.write_paused:
             self._begin()
-        if self._in_head:
-            self._fed_bytes += len(data)  # a field that has no end yet is not seen by `on_header`
-            if self._fed_bytes > MAX_HEAD_BYTES:
-                self._refuse(BadRequest(431, "The head of the request is too large."))
+        if self._in_head or self._incoming is not None:
+            self._count(len(data))
 
     def pause_writing(self) -> None:
         self.write_paused = True
-        self._paused_at = self._loop.time()
+        self._moved_at = self._loop.time()
 
     def resume_writing(self) -> None:
         self.write_paused = False
         if self._flushed is not None and not self._flushed.done():
             self._flushed.set_result(None)
+        if self._fresh:
+            self._begin()
 
     # -- llhttp's side
 
@@ -150,14 +155,14 @@ class Connection(asyncio.Protocol):
         self._url = b""
         self._headers = []
         self._field_bytes = 0
-        self._fed_bytes = 0
+        self._fed_bytes = -1
         self._in_head = True
         if self._current is None:
             self._since = self._loop.time()
 
     def on_url(self, url: bytes) -> None:
         self._url += url
-        if len(self._url) > MAX_HEAD_BYTES:
+        if len(self._url) > self._house.limits.max_head_bytes:
             raise BadRequest(414, "The address of the request is too long.")
 
     def on_header(self, name: bytes, value: bytes) -> None:
@@ -165,33 +170,37 @@ class Connection(asyncio.Protocol):
             headers = self._headers
             headers.append((name.lower(), value))
             self._field_bytes += len(name) + len(value)
-            if len(headers) > MAX_FIELDS or self._field_bytes > MAX_HEAD_BYTES:
+            limits = self._house.limits
+            if len(headers) > limits.max_fields or self._field_bytes > limits.max_head_bytes:
                 raise BadRequest(431, "The head of the request is too large.")
 
     def on_headers_complete(self) -> None:
         self._in_head = False
         parser = self._parser
+        version = parser.get_http_version()
+        expects = weigh_head(version, self._headers)
         conversation = Conversation(
             self,
             parser.get_method().decode("ascii"),
             split_target(self._url),
             self._headers,
             keep_alive=parser.should_keep_alive(),
-            version_1_0=parser.get_http_version() == "1.0",
+            version_1_0=version == "1.0",
+            expects=expects,
         )
-        for name, value in self._headers:
-            if name == b"expect" and value.lower() == b"100-continue":
-                conversation.expect()
-        self._incoming = conversation
         if self._current is None:
             self._current = conversation
             self._fresh = True
-        else:
+        elif len(self._line) < self._house.limits.max_ahead:
             self._line.append(conversation)
             self._pause_reading()
+        else:
+            raise BadRequest(429, "Too many requests were sent ahead of their answers.")
+        self._incoming = conversation
 
     def on_body(self, body: bytes) -> None:
         assert self._incoming is not None
+        self._fed_bytes = -1
         if self._incoming.feed(body):
             self._pause_reading()
 
@@ -219,7 +228,7 @@ class Connection(asyncio.Protocol):
         return _address(self._transport.get_extra_info("sockname"))
 
     def resume_reading(self) -> None:
-        if self._reading_paused and not self._line:
+        if self._reading_paused and not self._line and not self.closing:
             self._reading_paused = False
             self._transport.resume_reading()
 
@@ -233,24 +242,36 @@ class Connection(asyncio.Protocol):
     def finished(self, conversation: Conversation, *, keep_alive: bool) -> None:
         """The answer has been written: the next request's turn, or the end."""
         assert conversation is self._current
-        if not keep_alive or not self.keeps_alive:
-            self.close()
-            return
-        self._since = self._loop.time()
         self._current = None
-        if self._line:
+        self._since = self._loop.time()
+        if not keep_alive or not self.keeps_alive:
+            self._end()
+        elif self._line:
             self._current = self._line.popleft()
-            self._loop.call_soon(self._begin)
-        self.resume_reading()
+            self._fresh = True
+            self._loop.call_soon(self._continue)
+            self.resume_reading()
+        elif self._refusal is not None:
+            self._tell(self._refusal)
+        else:
+            self.resume_reading()
 
     def close(self) -> None:
         """End the connection once what was written is on its way."""
-        self.closing = True
+        self.closing = self._deaf = True
+        self._moved_at = self._loop.time()
         self._transport.close()
 
     def abort(self) -> None:
-        self.closing = True
+        """End the connection at once, whatever is unsent."""
+        self.closing = self._deaf = True
         self._transport.abort()
+
+    def reset(self) -> None:
+        """End the connection so that the client cannot take it for the end of a body."""
+        with contextlib.suppress(OSError):
+            self._transport.get_extra_info("socket").setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, _RESET)
+        self.abort()
 
     # -- the server's side
 
@@ -260,72 +281,163 @@ class Connection(asyncio.Protocol):
 
     def overdue(self, now: float) -> None:
         """End what has waited too long: for a request, for the end of its head, for the client to take its answer."""
-        if self.write_paused and now - self._paused_at > STALL_S:
-            self.abort()
-        elif self._current is not None or self.closing:
+        limits = self._house.limits
+        if self.write_paused or self.closing:
+            unsent = self._transport.get_write_buffer_size()
+            if unsent != self._unsent:
+                self._unsent, self._moved_at = unsent, now
+            elif now - self._moved_at > (limits.stall_s if unsent else limits.linger_s):
+                self.abort()
+        elif self._current is not None:
             return
-        elif self._in_head:
-            if now - self._since > HEAD_S:
+        elif self._in_head and now - self._since > limits.head_s:
+            if self._url:
                 self._refuse(BadRequest(408, "The head of the request stopped coming."))
-        elif now - self._since > self._house.keep_alive_s:
+            else:  # a stray line break, or less than a method: nobody waits for an answer
+                self.close()
+        elif self._house.draining or now - self._since > limits.keep_alive_s:
             self.close()
-
-    def cancel(self) -> asyncio.Task[None] | None:
-        """Stop answering, whatever is under way; the task that ends with it."""
-        task = None if self._current is None else self._current.task
-        if task is not None:
-            task.cancel()
-        self.abort()
-        return task
 
     def _begin(self) -> None:
         self._fresh = False
-        if self._current is not None and not self._current.gone:
+        if self._current is not None:
             self._house.begin(self._current)
+
+    def _continue(self) -> None:
+        if self._fresh and not self.write_paused:
+            self._begin()
 
     def _pause_reading(self) -> None:
         if not self._reading_paused and not self.closing:
             self._reading_paused = True
             self._transport.pause_reading()
 
-    def _refuse(self, error: Exception) -> None:
-        """What came is no proper HTTP: say so, unless an answer is under way, and end the connection."""
-        cause = error if isinstance(error, BadRequest) else error.__context__
-        refused = (
-            cause if isinstance(cause, BadRequest) else BadRequest(400, "This is no proper HTTP request.")
+    def _count(self, size: int) -> None:
+        """A field or a chunk's extension without an end is not seen by `on_header`, nor what trailers add up to."""
+        if self._fed_bytes < 0:
+            self._fed_bytes = 0
+        else:
+            self._fed_bytes += size
+            if self._fed_bytes > self._house.limits.max_head_bytes:
+                self._refuse(BadRequest(431, "The head of the request is too large."))
+
+    def _disregard_upgrades(self, data: bytes) -> None:
+        """Answer in HTTP/1.1 all the same, as every server may. Source: RFC 9110 section 7.8.
+
+        llhttp takes what follows the head for another protocol, but it is the body (Java's HttpClient sends `Upgrade: h2c`
+        with every first request): a parser that is told nothing but how the body is framed reads on.
+        """
+        while True:
+            conversation = self._line[-1] if self._line else self._current
+            assert conversation is not None
+            if conversation.method == "CONNECT":
+                conversation.be_last()
+                self._deaf = True
+                return
+            conversation.received = False
+            self._incoming = conversation
+            callbacks = _AfterUpgrade(self)
+            self._parser = httptools.HttpRequestParser(callbacks)
+            self._parser.feed_data(_framing_only(conversation.headers))
+            callbacks.muted = False
+            try:
+                self._parser.feed_data(data)
+            except httptools.HttpParserUpgrade as upgrade:
+                data = data[upgrade.args[0] :]
+            except httptools.HttpParserError as error:
+                self._refuse(_reason(error))
+                return
+            else:
+                return
+
+    def _refuse(self, refusal: BadRequest) -> None:
+        """Say why no more is read, after the answers to what came before; then end the connection."""
+        self._deaf = True
+        self._in_head = False
+        broken, self._incoming = self._incoming, None
+        if broken is None or broken.finished:
+            pass
+        elif broken is self._current:
+            self._current = None
+            self._fresh = False
+            broken.leave()
+            if broken.started:
+                broken.abort()
+                return
+        else:
+            self._line.pop()
+        if self._current is not None:
+            self._refusal = refusal
+        elif broken is not None and broken.finished:
+            self._end()  # it has its answer
+        else:
+            self._tell(refusal)
+
+    def _tell(self, refusal: BadRequest) -> None:
+        body = b'{"error":{"message":"%b"}}' % str(refusal).encode()
+        self.write(
+            b"%b%bcontent-type: application/json\r\ncontent-length: %d\r\nconnection: close\r\n\r\n%b"
+            % (STATUS_LINES[refusal.status], self._house.date_line, len(body), body)
         )
-        self._fresh = False
-        if self._current is None or not self._current.started:
-            body = b'{"error":{"message":"%b"}}' % str(refused).encode()
-            self.write(
-                b"%b%bcontent-type: application/json\r\ncontent-length: %d\r\nconnection: close\r\n\r\n%b"
-                % (STATUS_LINES[refused.status], self._house.date_line, len(body), body)
-            )
-        self.close()
+        self._deaf = True
+        self._end()
+
+    def _end(self) -> None:
+        """Close; but if the client may still be sending, drop that for a while first.
+
+        To close over unread bytes would reset the connection, and the client would never see its answer.
+        """
+        if self._incoming is None and not self._reading_paused and not self._deaf:
+            self.close()
+            return
+        self.closing = self._deaf = True
+        self._moved_at = self._loop.time()
+        try:
+            self._transport.write_eof()
+            if self._reading_paused:
+                self._transport.resume_reading()
+        except OSError:  # the client has just gone
+            self.abort()
 
 
-def split_target(url: bytes) -> tuple[str, bytes, bytes]:
-    """Decoded path, raw path and query of a request's target. Raises BadRequest."""
-    if not url.isascii():
-        raise BadRequest(400, "The address of the request is not ASCII.")
-    if not url.startswith(b"/"):
-        return _split_absolute(url)
-    raw, _, query = url.partition(b"?")
-    if b"#" in url:
-        raw, query = raw.partition(b"#")[0], query.partition(b"#")[0]
-    path = unquote_to_bytes(raw).decode("utf-8", "replace") if b"%" in raw else raw.decode("ascii")
-    return path, raw, query
+class _AfterUpgrade:
+    """llhttp's callbacks on a connection; `muted` for the head that is made up."""
+
+    def __init__(self, connection: Connection) -> None:
+        self.muted = True
+        self._connection = connection
+        self.on_body = connection.on_body
+        self.on_header = connection.on_header
+        self.on_message_complete = connection.on_message_complete
+
+    def on_message_begin(self) -> None:
+        if not self.muted:
+            self._connection.on_message_begin()
+
+    def on_url(self, url: bytes) -> None:
+        if not self.muted:
+            self._connection.on_url(url)
+
+    def on_headers_complete(self) -> None:
+        if not self.muted:
+            self._connection.on_headers_complete()
 
 
-def _split_absolute(url: bytes) -> tuple[str, bytes, bytes]:
-    """`http://host/path`, as a proxy is asked; and `*`."""
-    if url == b"*":
-        return "*", url, b""
-    try:
-        parsed = httptools.parse_url(url)
-    except httptools.HttpParserInvalidURLError:
-        raise BadRequest(400, "The address of the request cannot be read.") from None
-    return split_target((parsed.path or b"/") + (b"?" + parsed.query if parsed.query else b""))
+def _framing_only(headers: list[tuple[bytes, bytes]]) -> bytes:
+    framing = [
+        b"%b: %b\r\n" % field for field in headers if field[0] in {b"content-length", b"transfer-encoding"}
+    ]
+    return b"POST / HTTP/1.1\r\n%b\r\n" % b"".join(framing)
+
+
+def _reason(error: httptools.HttpParserError) -> BadRequest:
+    """Raises what is no fault of the client's."""
+    cause = error.__context__ if isinstance(error, httptools.HttpParserCallbackError) else None
+    if isinstance(cause, BadRequest):
+        return cause
+    if cause is not None:
+        raise cause
+    return BadRequest(400, "This is no proper HTTP request.")
 
 
 def _address(name: object) -> tuple[str, int] | None:

@@ -34,8 +34,11 @@ class Conversation:
         "_expects",
         "_held",
         "_keep_alive",
+        "_owed",
         "_pieces",
         "_reader",
+        "_silent",
+        "_until_close",
         "_version_1_0",
         "finished",
         "gone",
@@ -59,6 +62,7 @@ class Conversation:
         *,
         keep_alive: bool,
         version_1_0: bool,
+        expects: bool,
     ) -> None:
         self._connection = connection
         self.method = method
@@ -66,12 +70,19 @@ class Conversation:
         self.headers = headers
         self._keep_alive = keep_alive
         self._version_1_0 = version_1_0
-        self._expects = False
+        self._expects = expects
+        """The client waits for a word before it sends the body."""
         self._pieces: list[bytes] = []
         self._buffered = 0
         self._reader: asyncio.Future[None] | None = None
         self._held = b""
         self._chunked = False
+        self._silent = False
+        """The answer has no body, whatever is written."""
+        self._until_close = False
+        """The end of the answer is the end of the connection."""
+        self._owed: int | None = None
+        """How much of the announced body has not been written."""
         self.received = False
         """The whole body is here."""
         self.started = False
@@ -105,7 +116,7 @@ class Conversation:
     async def read(self) -> bytes:
         """The next piece of the body, b"" at its end. Raises ClientLeft."""
         if not self._pieces and not self.received:
-            if self._expects:
+            if self._expects and not self.started:
                 self._expects = False
                 self._connection.write(b"HTTP/1.1 100 Continue\r\n\r\n")
             if not self.gone:
@@ -133,7 +144,7 @@ class Conversation:
 
     def reply(self, status: int, lines: bytes, body: bytes) -> None:
         """The whole answer. `lines` are whole header lines (`encode_fields`), but those of framing."""
-        if self.gone:
+        if self.gone or self.finished:
             return
         self.started = True
         length = b"" if status in BODILESS else b"content-length: %d\r\n" % len(body)
@@ -145,12 +156,18 @@ class Conversation:
     def start(self, status: int, lines: bytes, *, length: int | None = None) -> None:
         """The head of an answer, which is sent with the first bytes of its body. `length` None: not known."""
         self.started = True
+        self._silent = self._bodiless(status)
+        self._owed = length
         framing = b""
         if length is not None:
-            framing = b"content-length: %d\r\n" % length
+            if status not in BODILESS:
+                framing = b"content-length: %d\r\n" % length
+        elif self._silent:
+            pass
         elif self._version_1_0:
-            self._keep_alive = False  # the end of the body is the end of the connection
-        elif not self._bodiless(status):
+            self._until_close = True
+            self._keep_alive = False
+        else:
             self._chunked = True
             framing = b"transfer-encoding: chunked\r\n"
         self._held = b"".join((*self._head(status, lines), framing, b"\r\n"))
@@ -162,15 +179,13 @@ class Conversation:
         held, self._held = self._held, b""
         if self._chunked:
             self._connection.write(b"%b%x\r\n%b\r\n" % (held, len(data), data))
-        elif self.method == "HEAD":
-            self._connection.write(held)
         else:
-            self._connection.write(held + data)
+            self._connection.write(held + self._payable(data))
         if self._connection.write_paused:
             await self._connection.flushed()
 
     def end(self, data: bytes = b"") -> None:
-        """The last part of the body."""
+        """The last part of the body. One that is not of the announced length is cut, so that it does not look whole."""
         if self.gone or self.finished:
             return
         held, self._held = self._held, b""
@@ -178,22 +193,39 @@ class Conversation:
             tail = b"%x\r\n%b\r\n0\r\n\r\n" % (len(data), data) if data else b"0\r\n\r\n"
             self._connection.write(held + tail)
         elif held or data:
-            self._connection.write(held + (b"" if self.method == "HEAD" else data))
-        self._finish()
+            self._connection.write(held + self._payable(data))
+        if self._owed and not self._silent:
+            self.abort()
+        else:
+            self._finish()
 
     def abort(self) -> None:
         """Drop the connection: the answer cannot be ended honestly."""
         if not self.finished:
             self.finished = True
-            self._connection.abort()
+            if self._until_close:
+                self._connection.reset()
+            else:
+                self._connection.abort()
+
+    def _payable(self, data: bytes) -> bytes:
+        """What of `data` may go out after the head. Raises ValueError for more than was announced."""
+        if self._silent:
+            return b""
+        if self._owed is not None:
+            if len(data) > self._owed:
+                raise ValueError("the body is longer than its content-length")
+            self._owed -= len(data)
+        return data
 
     def _head(self, status: int, lines: bytes) -> tuple[bytes, bytes, bytes]:
         if b"\nconnection: close\r" in lines or lines.startswith(b"connection: close\r"):
             self._keep_alive = False
-        elif not self._connection.keeps_alive:
+        elif not self._keep_alive or self._expects or not self._connection.keeps_alive:
+            # A client that was not told to continue may send its body or not: what follows cannot be told apart.
             self._keep_alive = False
             lines += b"connection: close\r\n"
-        elif self._version_1_0 and self._keep_alive:
+        elif self._version_1_0:
             lines += b"connection: keep-alive\r\n"
         return STATUS_LINES[status], self._connection.date_line, lines
 
@@ -207,9 +239,9 @@ class Conversation:
 
     # -- what the connection tells
 
-    def expect(self) -> None:
-        """The client waits for a word before it sends the body."""
-        self._expects = True
+    def be_last(self) -> None:
+        """Nothing that follows is a request."""
+        self._keep_alive = False
 
     def feed(self, data: bytes) -> bool:
         """More of the body; whether that is too much for now."""
@@ -222,10 +254,13 @@ class Conversation:
 
     def feed_end(self) -> None:
         self.received = True
+        self._expects = False
         self._wake()
 
     def leave(self) -> None:
         """The connection is gone."""
+        if self.gone:
+            return
         self.gone = True
         self._wake()
         if self.leaving_cancels and not self.finished and self.task is not None:

@@ -11,12 +11,17 @@ from email.utils import formatdate
 from regrant import logs
 from regrant.listener.connection import Connection
 from regrant.listener.conversation import ClientLeft, Conversation
+from regrant.listener.head import encode_fields
+from regrant.listener.limits import Limits
 
 Handler = Callable[[Conversation], Awaitable[None]]
 
-KEEP_ALIVE_S = 75.0
-SWEEP_S = 1.0
 CUT_S = 5.0
+_FAILED = (
+    500,
+    encode_fields(((b"content-type", b"application/json"),)),
+    b'{"error":{"message":"The server failed."}}',
+)
 
 log = logs.get("listener")
 
@@ -24,15 +29,18 @@ log = logs.get("listener")
 class Server:
     """Implements `House`. `handle` answers a conversation; what it leaves unfinished is dropped."""
 
-    def __init__(self, handle: Handler, *, keep_alive_s: float = KEEP_ALIVE_S) -> None:
+    def __init__(self, handle: Handler, *, limits: Limits = Limits()) -> None:  # noqa: B008  a frozen value
         self._handle = handle
-        self.keep_alive_s = keep_alive_s
+        self.limits = limits
         self.date_line = b""
         self.draining = False
         self.connections: set[Connection] = set()
         self._loop: asyncio.AbstractEventLoop
         self._listening: list[asyncio.Server] = []
         self._sweeping: asyncio.TimerHandle | None = None
+        self._tasks: set[asyncio.Task[None]] = set()
+        self._ended: list[asyncio.Task[None]] = []
+        """Were told to end at once."""
         self._emptied: asyncio.Event = asyncio.Event()
 
     async def start(self, listener: socket.socket) -> None:
@@ -52,26 +60,38 @@ class Server:
             connection.close()
         try:
             async with asyncio.timeout(drain_s):
-                while self.connections:
+                while self.connections or self._tasks:
                     self._emptied.clear()
                     await self._emptied.wait()
         except TimeoutError:
-            log.warning("drain_ended", f"{len(self.connections)} requests did not end in {drain_s:g} s")
+            log.warning("drain_ended", f"{len(self._tasks)} requests did not end in {drain_s:g} s")
         finally:
-            if cancelled := self.cut():
-                await asyncio.wait(cancelled, timeout=CUT_S)
+            self.cut()
+            if self._ended:
+                await asyncio.wait(self._ended, timeout=CUT_S)
             if self._sweeping is not None:
                 self._sweeping.cancel()
 
-    def cut(self) -> list[asyncio.Task[None]]:
-        """End every connection at once; the tasks that end with them."""
-        tasks = [connection.cancel() for connection in list(self.connections)]
-        return [task for task in tasks if task is not None]
+    def cut(self) -> None:
+        """End every request and every connection at once."""
+        self._ended += self._tasks
+        self._tasks.clear()
+        for task in self._ended:
+            task.cancel()
+        for connection in list(self.connections):
+            connection.abort()
+        self._emptied.set()
+
+    @property
+    def busy(self) -> int:
+        """How many requests are being handled."""
+        return len(self._tasks)
 
     # -- the connections' side
 
     def begin(self, conversation: Conversation) -> None:
-        conversation.task = self._loop.create_task(self._converse(conversation))
+        task = conversation.task = self._loop.create_task(self._converse(conversation))
+        self._tasks.add(task)
 
     def arrived(self, connection: Connection) -> None:
         self.connections.add(connection)
@@ -87,14 +107,21 @@ class Server:
             pass
         except Exception as error:
             # The last boundary: handlers answer their own errors.
-            log.error("request_failed", f"{conversation.method} {conversation.path} failed: {error!r}")
+            where = f"{conversation.method} {conversation.raw_path.decode('ascii')}"
+            log.error("request_failed", f"{where} failed: {error!r}")
+            if not conversation.started:
+                conversation.reply(*_FAILED)
         finally:
             if not conversation.finished:
                 conversation.abort()
+            if conversation.task is not None:
+                self._tasks.discard(conversation.task)
+            if self.draining:
+                self._emptied.set()
 
     def _sweep(self) -> None:
         self.date_line = f"date: {formatdate(time.time(), usegmt=True)}\r\n".encode()
         now = self._loop.time()
         for connection in list(self.connections):
             connection.overdue(now)
-        self._sweeping = self._loop.call_later(SWEEP_S, self._sweep)
+        self._sweeping = self._loop.call_later(self.limits.sweep_s, self._sweep)
