@@ -16,8 +16,6 @@ Source: ai.google.dev/gemini-api/docs/{function-calling,thought-signatures}; rep
 
 from __future__ import annotations
 
-from collections.abc import Iterable
-
 from regrant.dialects.base import Signatures
 from regrant.dialects.gemini import wire
 from regrant.dialects.gemini.families import Family
@@ -59,10 +57,10 @@ class _Builder:
 
     def add(self, index: int, turn: Turn) -> None:
         match turn.role:
-            case "assistant":
-                self._add_assistant(index, turn)
             case "user":
                 self._append("user", self._encode_parts(index, turn))
+            case "assistant":
+                self._add_assistant(index, turn)
             case "system":
                 texts = (part.text for part in turn.parts if isinstance(part, Text) and part.text)
                 self._append("user", [wire.Part(text=f"<system>\n{text}\n</system>") for text in texts])
@@ -180,12 +178,10 @@ def _say_go_on() -> wire.Content:
     return wire.Content(role="user", parts=[wire.Part(text=GO_ON)])
 
 
-def tool_names_of(request: Request) -> Iterable[str]:
+def tool_names_of(request: Request) -> list[str]:
     """Every tool name in `request`: declared, called in its history, or chosen."""
-    for tool in request.tools:
-        yield tool.name
+    names = [tool.name for tool in request.tools] if request.tools else []
     for turn in request.turns:
         if turn.role == "assistant":
-            for part in turn.parts:
-                if isinstance(part, ToolCall):
-                    yield part.name
+            names += [part.name for part in turn.parts if type(part) is ToolCall]
+    return names

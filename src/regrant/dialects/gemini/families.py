@@ -15,6 +15,7 @@ from regrant.messages.model import Effort
 
 _VERSION = re.compile(r"gemini-(\d+)(?:\.(\d+))?")
 _NEWEST = (99, 0)
+_LEVELS = {Effort.LOW: "LOW", Effort.MEDIUM: "MEDIUM"}
 
 
 @dataclass(frozen=True, slots=True)
@@ -64,9 +65,9 @@ class Family:
 
     def level_of(self, effort: Effort) -> str:
         """The thinking level nearest to `effort` that the model has."""
-        level = {Effort.LOW: "LOW", Effort.MEDIUM: "MEDIUM"}.get(effort, "HIGH")
-        if effort in {Effort.NONE, Effort.MINIMAL}:
-            level = "LOW" if self.pro or self.version >= (3, 7) else "MINIMAL"
+        if effort is Effort.NONE or effort is Effort.MINIMAL:
+            return "LOW" if self.pro or self.version >= (3, 7) else "MINIMAL"
+        level = _LEVELS.get(effort, "HIGH")
         if level == "MEDIUM" and self.pro and self.version < (3, 1):
             level = "HIGH"
         return level

@@ -40,3 +40,7 @@ class ToolNames:
             suffix = f"_{number}"
             candidate = stem[: _LIMIT - len(suffix)] + suffix
         return candidate
+
+
+NO_TOOLS = ToolNames(())
+"""For the requests without tools, which are most; a ToolNames never changes."""

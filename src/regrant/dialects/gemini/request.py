@@ -12,7 +12,7 @@ from regrant.dialects.base import Signatures, UpstreamRequest, own_signature
 from regrant.dialects.gemini import wire
 from regrant.dialects.gemini.contents import encode_contents, tool_names_of
 from regrant.dialects.gemini.families import Family, family_of
-from regrant.dialects.gemini.names import ToolNames
+from regrant.dialects.gemini.names import NO_TOOLS, ToolNames
 from regrant.errors import DialectError
 from regrant.messages.model import (
     BuiltinTool,
@@ -48,7 +48,8 @@ def encode_request(
             f"Gemini writes {MAX_CANDIDATES} answers at once at most; {request.n} are asked for.", param="n"
         )
     family = family_of(model)
-    names = ToolNames(tool_names_of(request))
+    called = tool_names_of(request)
+    names = ToolNames(called) if called else NO_TOOLS
     contents, dropped = encode_contents(request, names=names, family=family, signatures=signatures)
     config = _Config(request, family)
     tools = None
@@ -56,9 +57,9 @@ def encode_request(
         tools = _encode_tools(request, names, family, config.dropped)
     body = wire.GenerateRequest(
         contents=contents,
-        system_instruction=_encode_system(request),
+        system_instruction=_encode_system(request) if request.system else None,
         tools=tools,
-        tool_config=_encode_choice(request, names, family),
+        tool_config=_encode_choice(request, names, family) if request.tools else None,
         generation_config=config.encode(),
     )
     return UpstreamRequest(_ENCODER.encode(body), names.changed, (*dropped, *config.dropped))
@@ -119,8 +120,6 @@ def _encode_builtin(tool: BuiltinTool) -> wire.Tool:
 
 
 def _encode_choice(request: Request, names: ToolNames, family: Family) -> wire.ToolConfig | None:
-    if not request.tools:
-        return None
     mixed = True if request.builtin_tools and family.json_with_tools else None
     choice = request.tool_choice
     config = _encode_calling(choice, names) if choice is not None else None

@@ -32,31 +32,45 @@ FINISH_REASONS: dict[FinishReason, str] = {
     FinishReason.OTHER: "stop",
 }
 
+_encode = msgspec.json.encode
+_PLAIN_MESSAGE = b'{"role":"assistant","content":%b,"refusal":null}'
+_USAGE = (
+    b'{"prompt_tokens":%d,"completion_tokens":%d,"total_tokens":%d,'
+    b'"prompt_tokens_details":{"cached_tokens":%d},"completion_tokens_details":{"reasoning_tokens":%d}}'
+)
 _OBJECT = msgspec.json.Decoder(dict[str, msgspec.Raw])
 _STRING = msgspec.json.Decoder(str)
 
 
 def encode_reply(reply: Reply, *, context: ReplyContext) -> bytes:
     """Raises: DialectError for media other than pictures, which a chat completion has no place for."""
-    return msgspec.json.encode(
-        {
-            "id": f"chatcmpl-{context.id}",
-            "object": "chat.completion",
-            "created": context.created,
-            "model": context.model,
-            "choices": [_describe_choice(choice, context) for choice in reply.choices],
-            "usage": describe_usage(reply.usage),
-        }
+    # The fixed words are put in as bytes: that costs half of what dicts for the encoder do.
+    return (
+        b'{"id":"chatcmpl-%b","object":"chat.completion","created":%d,"model":%b,"choices":[%b],"usage":%b}'
+        % (
+            context.id.encode(),
+            context.created,
+            _encode(context.model),
+            b",".join([_encode_choice(choice, context) for choice in reply.choices]),
+            encode_usage(reply.usage),
+        )
     )
 
 
-def _describe_choice(choice: Choice, context: ReplyContext) -> dict[str, Any]:
-    return {
-        "index": choice.finish.choice,
-        "message": _describe_message(choice, context),
-        "logprobs": describe_logprobs(choice.finish.logprobs),
-        "finish_reason": FINISH_REASONS[choice.finish.reason],
-    }
+def _encode_choice(choice: Choice, context: ReplyContext) -> bytes:
+    finish, parts = choice.finish, choice.parts
+    if len(parts) == 1 and type(parts[0]) is Text and parts[0].text and not finish.citations:
+        message = _PLAIN_MESSAGE % _encode(parts[0].text)
+    else:
+        message = _encode(_describe_message(choice, context))
+    logprobs = _encode(describe_logprobs(finish.logprobs)) if finish.logprobs else b"null"
+    reason = FINISH_REASONS[finish.reason].encode()
+    return b'{"index":%d,"message":%b,"logprobs":%b,"finish_reason":"%b"}' % (
+        finish.choice,
+        message,
+        logprobs,
+        reason,
+    )
 
 
 def _describe_message(choice: Choice, context: ReplyContext) -> dict[str, Any]:
@@ -154,11 +168,11 @@ def _describe_token(one: TokenLogprob) -> dict[str, Any]:
     return {"token": one.token, "logprob": one.logprob, "bytes": list(one.token.encode())}
 
 
-def describe_usage(usage: Usage) -> dict[str, Any]:
-    return {
-        "prompt_tokens": usage.input_tokens,
-        "completion_tokens": usage.output_tokens,
-        "total_tokens": usage.total_tokens,
-        "prompt_tokens_details": {"cached_tokens": usage.cached_tokens},
-        "completion_tokens_details": {"reasoning_tokens": usage.reasoning_tokens},
-    }
+def encode_usage(usage: Usage) -> bytes:
+    return _USAGE % (
+        usage.input_tokens,
+        usage.output_tokens,
+        usage.total_tokens,
+        usage.cached_tokens,
+        usage.reasoning_tokens,
+    )

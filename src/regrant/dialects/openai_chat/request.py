@@ -30,6 +30,7 @@ FREEFORM_SCHEMA = msgspec.Raw(
 """What a tool for plain text looks like to a model that calls tools with JSON only."""
 
 _THOUGHTS = {Effort.NONE: 0, Effort.MINIMAL: 512, Effort.LOW: 1024, Effort.MEDIUM: 8192}
+_NO_THOUGHTS = Reasoning(effort=Effort.NONE)
 _MOST_THOUGHTS = 24_576
 """Tokens that thinking at each effort may take, as Google's own OpenAI endpoint has it; the others take the most."""
 
@@ -38,7 +39,6 @@ _KNOWN_FIELDS = msgspec.json.Decoder(wire.KnownChatRequest)
 _ANY_FIELDS = msgspec.json.Decoder(wire.ChatRequest)
 _FIELD_NAMES = msgspec.json.Decoder(dict[str, msgspec.Raw])
 _DECLARED = frozenset(wire.ChatRequest.__struct_fields__).union(wire.WITHOUT_MEANING)
-_SAYS_NOTHING = frozenset({b"", b"null"})
 
 
 def decode_request(body: bytes) -> Request:
@@ -53,8 +53,9 @@ def decode_request(body: bytes) -> Request:
             "`modalities` asks for sound, which Gemini does not answer a chat with.", param="modalities"
         )
     system, turns = decode_turns(chat.messages)
-    tools = _decode_tools(chat)
+    tools = _decode_tools(chat) if chat.tools or chat.functions else ()
     reasoning = _decode_reasoning(chat)
+    generation = _decode_generation(chat, reasoning)
     return Request(
         model=chat.model,
         system=system,
@@ -62,9 +63,9 @@ def decode_request(body: bytes) -> Request:
         tools=tools,
         builtin_tools=(BuiltinTool.WEB_SEARCH,) if _says(chat.web_search_options) else (),
         tool_choice=_decode_tool_choice(chat, tools),
-        generation=_decode_generation(chat, reasoning),
-        output=_decode_format(chat.response_format),
-        reasoning=reasoning or _leave_room(chat),
+        generation=generation,
+        output=_decode_format(chat.response_format) if chat.response_format is not None else None,
+        reasoning=reasoning or _leave_room(generation.max_tokens),
         modalities=tuple(chat.modalities or ()),
         n=chat.n or 1,
         stream=bool(chat.stream),
@@ -90,7 +91,7 @@ def _decode_wire(body: bytes) -> tuple[wire.ChatRequest, tuple[str, ...]]:
 
 
 def _says(value: msgspec.Raw) -> bool:
-    return bytes(value) not in _SAYS_NOTHING
+    return len(value) > 0 and bytes(value) != b"null"
 
 
 def _decode_tools(chat: wire.ChatRequest) -> tuple[Tool, ...]:
@@ -182,14 +183,13 @@ def _limit_of(chat: wire.ChatRequest, reasoning: Reasoning | None) -> int | None
     return max(chat.max_tokens, min(chat.max_tokens + max(thoughts, 0), _MOST_TOKENS))
 
 
-def _leave_room(chat: wire.ChatRequest) -> Reasoning | None:
+def _leave_room(limit: int | None) -> Reasoning | None:
     """A short answer of a model that was not asked to think must not be used up by thoughts."""
-    limit = _limit_of(chat, None)
-    return Reasoning(effort=Effort.NONE) if limit is not None and limit < ROOM_TO_THINK else None
+    return _NO_THOUGHTS if limit is not None and limit < ROOM_TO_THINK else None
 
 
-def _decode_format(asked: wire.ResponseFormat | None) -> OutputFormat | None:
-    if asked is None or asked.type == "text":
+def _decode_format(asked: wire.ResponseFormat) -> OutputFormat | None:
+    if asked.type == "text":
         return None
     if asked.type == "json_object":
         return OutputFormat()

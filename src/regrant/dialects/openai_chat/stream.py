@@ -21,7 +21,7 @@ from regrant.dialects.openai_chat.reply import (
     describe_image,
     describe_logprobs,
     describe_refusal,
-    describe_usage,
+    encode_usage,
     read_freeform,
 )
 from regrant.messages.model import Finish, Media, Text, Thinking, ToolCall
@@ -154,8 +154,7 @@ class OpenAIStreamEncoder:
     def _encode_finished(self, event: Finished) -> bytes:
         pieces = [self._encode_finish(finish) for finish in event.finishes]
         if self._include_usage:
-            usage = _encode(describe_usage(event.usage))
-            pieces.append(b'%s],"usage":%s}\n\n' % (self._head, usage))
+            pieces.append(b'%s],"usage":%s}\n\n' % (self._head, encode_usage(event.usage)))
         pieces.append(b"data: [DONE]\n\n")
         return b"".join(pieces)
 
