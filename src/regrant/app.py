@@ -270,18 +270,18 @@ class App:
         self.members.fill(self.keeper.entries())
         self.keeper.listen(self.members)
         await self.quota.start()
-        self.keeper.spawn(self.cloud_quotas.follow(), "read quotas from Google")
+        self.keeper.keep_running(self.cloud_quotas.follow, "read quotas from Google")
         self.keeper.listen(self.incidents)
         self.exchange_listeners.append(self.incidents.exchange_finished)
         await self.incidents.start()
-        self.keeper.spawn(self.incidents.follow(), "watch for incidents")
+        self.keeper.keep_running(self.incidents.follow, "watch for incidents")
         self.keeper.listen(self.recorder)
         self.metrics.start()
-        self.keeper.spawn(self.metrics.publish(), "share metrics")
-        self.keeper.spawn(self.shared_cooldowns.follow(self.pool), "follow cool-downs")
+        self.keeper.keep_running(self.metrics.publish, "share metrics")
+        self.keeper.keep_running(lambda: self.shared_cooldowns.follow(self.pool), "follow cool-downs")
         await self.signatures.take_in()
-        self.keeper.spawn(self.signatures.follow(), "follow thought signatures")
-        self.keeper.spawn(self._follow_files(), "follow settings and keys")
+        self.keeper.keep_running(self.signatures.follow, "follow thought signatures")
+        self.keeper.keep_running(self._follow_files, "follow settings and keys")
 
     def begin_close(self) -> None:
         """The process is about to end: streams that would go on for ever end now, so that draining can finish."""
@@ -340,7 +340,14 @@ class App:
         if now.quota != before.quota:
             self.quota.follow_settings()
         if now.network != before.network and isinstance(self.transport, LiveTransport):
-            self.transport.swap(http_client(self.settings))
+            self._follow_network(self.transport)
+
+    def _follow_network(self, transport: LiveTransport) -> None:
+        try:
+            transport.swap(http_client(self.settings))
+        except SettingsError as error:  # a file of certificates, say, that is not there
+            problems = "; ".join(error.problems)
+            log.error("settings_refused", f"the network settings stay as they were: {problems}")
 
     def _pool_changed(self) -> None:
         """Other accounts may see other models."""

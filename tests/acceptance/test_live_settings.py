@@ -68,6 +68,21 @@ def test_a_proxy_that_is_set_while_running_is_used_from_then_on(
         assert gateway.served_by("hello") == "ann"
 
 
+def test_network_settings_that_cannot_be_used_do_not_end_the_following_of_settings_and_keys(
+    sandbox: SandboxProcess, data_dir: Path, people: People
+) -> None:
+    people("ann", "bob", fresh=True)
+    with Gateway(data_dir, sandbox.url) as gateway:
+        config = data_dir / "config.toml"
+        config.write_text('[network]\nca_file = "/nowhere/ca.pem"\n')
+        wait_until(lambda: gateway.messages("settings_refused"), "the refusal")
+        assert "the network settings stay as they were" in gateway.messages("settings_refused")[0]
+        assert gateway.served_by("hello") in {"ann", "bob"}
+        config.write_text('[pool]\nstrategy = "round_robin"\n')
+        wait_until(lambda: len(gateway.messages("settings_changed")) == 2, "the settings after that")
+        assert {gateway.served_by("the same conversation") for _ in range(6)} == {"ann", "bob"}
+
+
 def test_several_workers_that_need_a_key_get_one_first_key(
     sandbox: SandboxProcess, data_dir: Path, people: People
 ) -> None:

@@ -13,12 +13,13 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine, Iterable
+from collections.abc import AsyncIterator, Callable, Coroutine, Iterable
 from dataclasses import replace
 from typing import Any, Protocol
 
 from regrant import logs
 from regrant.accounts import notices
+from regrant.accounts.background import Background, Work
 from regrant.accounts.entry import Entry, Landing
 from regrant.accounts.events import (
     Admit,
@@ -93,7 +94,7 @@ class Keeper:
         self._in_pool: set[str] = set()
         self._listeners: list[Listener] = []
         self._flights = Flights(self, refresher)
-        self._tasks: set[asyncio.Task[None]] = set()
+        self._background = Background()
         self._loops: list[asyncio.Task[None]] = []
         self._started_at = 0.0
 
@@ -136,31 +137,23 @@ class Keeper:
 
     async def close(self) -> None:
         """Stop following. A question that Google has been asked is waited for: a rotated token must not be lost."""
-        await _cancel(self._loops)
+        await self._background.cancel(self._loops)
         await self._flights.drain()
-        await _cancel(list(self._tasks))
+        await self._background.cancel()
         for entry in self.entries():
             if entry.pending:
                 await self._try_to_store(entry)
             elif entry.account.last_used_at > entry.stored.last_used_at:
                 await self._store_use(entry)
-        await _cancel(list(self._tasks))
+        await self._background.cancel()
 
     def spawn(self, work: Coroutine[Any, Any, None], name: str) -> asyncio.Task[None]:
         """Run a background task that is held, named and whose failure is logged."""
-        task = asyncio.ensure_future(self._supervised(work, name))
-        self._tasks.add(task)
-        task.add_done_callback(self._tasks.discard)
-        task.add_done_callback(lambda _: work.close())  # it never began if the task was cancelled at once
-        return task
+        return self._background.spawn(work, name)
 
-    async def _supervised(self, work: Awaitable[None], name: str) -> None:
-        try:
-            await work
-        except asyncio.CancelledError:
-            raise
-        except Exception as error:
-            log.error("task_failed", f"{name} failed: {error!r}", task=name)
+    def keep_running(self, work: Work, name: str) -> asyncio.Task[None]:
+        """Run a background task that lasts until `close`: one that fails is begun again."""
+        return self._background.keep_running(work, name)
 
     async def _follow(self, changes: AsyncIterator[frozenset[str]]) -> None:
         async for ids in changes:
@@ -171,7 +164,7 @@ class Keeper:
                         following, "take in a change"
                     )  # one that has to wait holds up no other account
                 else:
-                    await self._supervised(following, "take in a new account")
+                    await self._background.supervise(following, "take in a new account")
 
     async def _reload_until_read(self, account_id: str) -> None:
         """A change that could not be read is not announced again."""
@@ -188,7 +181,7 @@ class Keeper:
     async def _keep_ahead(self) -> None:
         while True:
             await asyncio.sleep(max(1.0, len(self._entries) / 1000))
-            await self._supervised(self._look_ahead(), "refresh ahead of expiry")
+            await self._background.supervise(self._look_ahead(), "refresh ahead of expiry")
 
     async def _look_ahead(self) -> None:
         now = self.clock.now()
@@ -565,9 +558,3 @@ def _fold(kept: Kept, events: Iterable[tuple[Event, float]]) -> tuple[Kept, tupl
         kept, more = step(kept, event, at)
         effects += more
     return kept, tuple(effects)
-
-
-async def _cancel(tasks: list[asyncio.Task[None]]) -> None:
-    for task in tasks:
-        task.cancel()
-    await asyncio.gather(*tasks, return_exceptions=True)

@@ -109,9 +109,9 @@ class QuotaGuard:
 
     async def start(self) -> None:
         await self.take_in()
-        self._keeper.spawn(self._shared.follow(), "follow quota counts")
-        self._keeper.spawn(self._flush_until_closed(), "store quota counts")
-        self._keeper.spawn(self._keep_verdicts(), "keep quota verdicts")
+        self._keeper.keep_running(self._shared.follow, "follow quota counts")
+        self._keeper.keep_running(self._flush_until_closed, "store quota counts")
+        self._keeper.keep_running(self._keep_verdicts, "keep quota verdicts")
 
     def flush(self) -> None:
         """Hand what was counted over to be stored; at the end, after the last request."""
