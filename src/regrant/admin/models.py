@@ -1,4 +1,4 @@
-"""`/api/models`: the models on offer, and which of them serves a name. Who can serve it is `GET /api/pool?model=`."""
+"""`/api/models`: the models on offer, and what becomes of a name. Who can serve it is `GET /api/pool?model=`."""
 
 from __future__ import annotations
 
@@ -10,6 +10,7 @@ from litestar.params import JSONBody
 
 from regrant.admin.desk import AtDesk
 from regrant.admin.errors import from_problem
+from regrant.admin.model_views import Dialect, ModelAnswer, explain_name
 from regrant.messages.catalogue import ModelInfo
 from regrant.messages.problem import Problem
 
@@ -20,16 +21,11 @@ class ModelList(msgspec.Struct, frozen=True):
 
 
 class ModelQuestion(msgspec.Struct, forbid_unknown_fields=True):
+    """`key` is the name or id of a client key, "" for requests without one; `dialect` what the request is written in."""
+
     model: Annotated[str, msgspec.Meta(min_length=1, max_length=200)]
-
-
-class ModelAnswer(msgspec.Struct, frozen=True):
-    """`served_model` is Google's name for what serves `model`, `rule` what led to it; null: nobody serves it, see `advice`."""
-
-    model: str
-    served_model: str | None
-    rule: str | None
-    advice: str | None
+    key: Annotated[str, msgspec.Meta(max_length=200)] = ""
+    dialect: Dialect = "openai"
 
 
 @get("/api/models", operation_id="list_models", summary="The models that clients may ask for")
@@ -47,10 +43,7 @@ async def list_models(desk: AtDesk) -> ModelList:
     summary="Which model serves a name, and why",
 )
 async def explain_model(desk: AtDesk, data: JSONBody[ModelQuestion]) -> ModelAnswer:
-    routed = await desk.parts.offer.route(data.model)
-    if isinstance(routed, Problem):
-        return ModelAnswer(data.model, None, None, routed.message)
-    return ModelAnswer(data.model, routed.model, routed.rule, None)
+    return await explain_name(desk.parts, data.model, data.key, data.dialect)
 
 
 ROUTES = [list_models, explain_model]

@@ -82,8 +82,24 @@ class Aim:
 async def view_pool(parts: Parts, name: str, key: str = "") -> PoolView:
     """The pool as requests for the model `name` ("": any) with the client key of that name ("": none in particular) meet it."""
     aim = await _aim(parts, name, key)
-    model = aim.model or ""
     pool = parts.pool
+    places, strategy = judge(parts, aim, key)
+    return PoolView(
+        model=name or None,
+        served_model=aim.model or None,
+        note=aim.note,
+        stand_ins=list(aim.stand_ins),
+        can_serve=any(place.serves for place in places),
+        strategy=strategy,
+        waiting=pool.waiting,
+        waiting_for_you=pool.appeal.count,
+        accounts=places,
+    )
+
+
+def judge(parts: Parts, aim: Aim, key: str) -> tuple[list[PlaceView], str]:
+    """Each account, as requests with the client key of that name find it; and the strategy that chooses among them."""
+    model, pool = aim.model or "", parts.pool
     prospect = pool.prospect(model, key, aim.suits)
     reserves = pool.reserves(model)
     clients, now = parts.oauth_clients(), parts.clock.now()
@@ -96,17 +112,7 @@ async def view_pool(parts: Parts, name: str, key: str = "") -> PoolView:
         _place(one, by_id.get(one.id), aim, prospect)
         for one in explain(standings, model, pool.blocked(model))
     ]
-    return PoolView(
-        model=name or None,
-        served_model=aim.model or None,
-        note=aim.note,
-        stand_ins=list(aim.stand_ins),
-        can_serve=any(place.serves for place in places),
-        strategy=prospect.strategy,
-        waiting=pool.waiting,
-        waiting_for_you=pool.appeal.count,
-        accounts=places,
-    )
+    return places, prospect.strategy
 
 
 def _place(one: Explanation, candidate: Candidate | None, aim: Aim, prospect: Prospect) -> PlaceView:

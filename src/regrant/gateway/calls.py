@@ -103,6 +103,11 @@ class Calls:
 
         return Ask("", build, lambda: Relay("json", generates=False), metered=False, suits=suits)
 
+    def whereabouts(self, account_id: str, model: str, method: str) -> str:
+        """The address that a call of this account goes to; `rawPredict` is Claude's on Vertex."""
+        way = self._way(account_id)
+        return way.claude_url(model, method) if method == "rawPredict" else way.model_url(model, method)
+
     def _address(self, account_id: str, token: Secret, call: ModelCall) -> _Address:
         name = (account_id, call.model, call.method, call.query, call.headers)
         known = self._addresses.get(name)

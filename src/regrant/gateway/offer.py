@@ -125,6 +125,10 @@ class Offer:
             self._listed_routes[asked] = found
         return found
 
+    def address(self, account_id: str, model: str, method: str) -> str:
+        """Where Google is asked for a model with this account."""
+        return self._calls.whereabouts(account_id, model, method)
+
     async def models(self, key_id: str = "", key_name: str = "") -> Sequence[ModelInfo] | Problem:
         """What a client may ask for: the models that the accounts can see, and the aliases of the settings."""
         seen = await self.discovery.models()

@@ -174,6 +174,12 @@ def _chained(step: Step, rules: Rules) -> Routed:
     return Routed(tuple(kept[:MAX_CHAIN]), step.rule, step.place, tuple(barred))
 
 
+def barred_by(name: str, rules: Rules, discovered: Collection[str]) -> tuple[str, ...]:
+    """The models that the name leads to and that the client's key may not use."""
+    routed = route(name, rules, discovered)
+    return routed.barred if routed else ()
+
+
 def may_use(model: str, rules: Rules) -> bool:
     """Whether the client's key may be served by this model: the most specific layer that says so decides."""
     allowed = next((layer.allowed for layer in rules.layers if layer.allowed), ("*",))
