@@ -355,21 +355,21 @@ class Connection(asyncio.Protocol):
         self._deaf = True
         self._in_head = False
         broken, self._incoming = self._incoming, None
-        if broken is None or broken.finished:
-            pass
-        elif broken is self._current:
+        if broken is not None and broken.finished:
+            self._end()  # it has its answer
+            return
+        if broken is not None and broken is self._current:
             self._current = None
             self._fresh = False
             broken.leave()
             if broken.started:
                 broken.abort()
                 return
-        else:
+            broken.finished = True  # its answer is the refusal
+        elif broken is not None:
             self._line.pop()
         if self._current is not None:
             self._refusal = refusal
-        elif broken is not None and broken.finished:
-            self._end()  # it has its answer
         else:
             self._tell(refusal)
 
