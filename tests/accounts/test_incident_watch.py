@@ -5,9 +5,10 @@ from __future__ import annotations
 import asyncio
 import contextlib
 from collections.abc import AsyncIterator
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
+import msgspec
 import pytest
 from tests.accounts.keeper_stage import NOW, Stage, eventually
 
@@ -16,6 +17,7 @@ from regrant.accounts.file_store import FileLock
 from regrant.accounts.incident_watch import CATCH_UP_S, LOOK_S, IncidentWatch
 from regrant.accounts.incidents import SETTLE_S, IncidentChange, IncidentView
 from regrant.accounts.keeper import AccountUnusable, Keeper
+from regrant.accounts.model import Disablement
 from regrant.accounts.store import StoreError
 from regrant.state import StateDatabase
 
@@ -179,6 +181,36 @@ async def test_the_process_that_takes_over_calls_nothing_over_before_its_account
     await asyncio.sleep(3 * LOOK_S)
     assert late.kinds() == ["account_died"]
     assert late.told == []
+
+
+async def test_many_deaths_at_once_are_not_written_anew_with_each(folder: Folder) -> None:
+    names = [f"account-{number}" for number in range(300)]
+    for name in names:
+        folder.stage.add(name)
+    process = await folder.process()
+    for name in names:
+        entry = process.keeper.entry(name)
+        assert entry is not None
+        died = Disablement(at=int(NOW), reason="invalid_grant: gone", cause="revoked")
+        entry.kept = replace(entry.kept, account=msgspec.structs.replace(entry.kept.account, disabled=died))
+        process.watch.account_changed(name, entry)
+    await eventually(lambda: process.kinds() == ["mass_failure", "pool_empty"])
+    await eventually(lambda: process.seen)
+    assert len(process.seen) < len(names) / 10
+
+
+async def test_what_was_seen_just_before_the_end_is_known_to_the_next_process(folder: Folder) -> None:
+    folder.stage.add("ann")
+    folder.stage.add("bob")
+    one = await folder.process()
+    assert one.task is not None
+    one.task.cancel()
+    await asyncio.gather(one.task, return_exceptions=True)  # its next look never comes
+    await kill(one, folder, "ann")
+    await one.end()
+    state = StateDatabase(folder.stage.folder / "state.sqlite3", folder.stage.clock)
+    assert [value["kind"] for value, _ in state.load("incident").values()] == ["account_died"]
+    state.close()
 
 
 async def test_without_locks_each_process_tells(folder: Folder) -> None:

@@ -221,6 +221,20 @@ def test_shared_cause_is_named_and_different_ones_are_mixed() -> None:
     assert CLIENT in shown.text
 
 
+@pytest.mark.parametrize("cause", ["testing_expired", "revoked"])
+def test_shared_cause_of_very_many_deaths_is_that_of_all_of_them(cause: str) -> None:
+    story = Story()
+    for number in range(50):
+        story.dies(f"account-{number}", 1000 + number, cause="testing_expired")
+    story.dies("late", 1051, cause=cause)
+    story.dies("last", 1052, cause="testing_expired")
+    assert story.only().cause == ("testing_expired" if cause == "testing_expired" else MIXED)
+    turned = Death(1053, "revoked", before_last_refresh=True)
+    story.see("turned", 1053, death=turned)
+    story.dies("after", 1054, cause="testing_expired")
+    assert story.only().cause == CLOCK
+
+
 def test_refresh_after_the_death_by_this_clock_means_that_the_clock_was_turned() -> None:
     incidents = Incidents()
     for name in "abc":

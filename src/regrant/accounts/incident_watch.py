@@ -109,8 +109,7 @@ class IncidentWatch:
             self._incidents.gone(account_id, self._clock.now())
         else:
             self._observe(entry)
-        self._see_pool()
-        self._share()
+        # Shared with the next look: when many die together, each would write anew all that died before it.
 
     def account_notice(self, account: Account, notice: Notify) -> None:
         """What matters is seen in the account itself, so that what other processes find counts too."""
@@ -140,6 +139,8 @@ class IncidentWatch:
     async def close(self) -> None:
         """Leave everything written for the process that comes next."""
         self._touched.count(self._incidents, self._clock.monotonic())
+        if self._in_charge:
+            self._share()
         self._share_counts()
         await asyncio.to_thread(self._state.flush, FLUSH_S)
         self._in_charge = False

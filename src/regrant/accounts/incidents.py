@@ -29,6 +29,8 @@ CLOCK_SLACK_S = 300
 SETTLE_S = 2.0
 """What belongs together comes together: only after so long is it told, as the one thing that it is by then."""
 SKEW_S, SKEW_OVER_S = 60.0, 30.0
+MOST_WEIGHED = 10
+"""So many causes of death are looked at one by one; each later one is compared with what they share."""
 MOVED_S = HOUR_S
 """A known end that moves by less is the same one, told again by Google with other seconds."""
 CLOCK, MIXED, CLIENT_BROKEN, REFRESH_FAILING, DIED = (
@@ -320,7 +322,7 @@ class Incidents:
     def _died(self, seen: Sight, death: Death, now: float) -> None:
         member = Member(seen.email, death.at, death.cause, turned=death.before_last_refresh)
         mass = self.open_of(Kind.MASS_FAILURE, seen.client_id)
-        if mass is not None and death.at - mass.newest <= WINDOW_S:
+        if mass is not None and _goes_on(mass, death.at):
             self._join(mass, seen.id, member)
             return
         single = [
@@ -464,9 +466,14 @@ class Incidents:
         return incident
 
     def _join(self, incident: Incident, account_id: str, member: Member) -> None:
+        again = account_id in incident.members
         incident.members[account_id] = member
         if incident.kind in DEATHS:
-            incident.cause = _shared_cause(incident.members.values())
+            # Looking at every member each time would take minutes when ten thousand die together.
+            known = len(incident.members) > MOST_WEIGHED and not again
+            incident.cause = (
+                _joined_cause(incident.cause, member) if known else _shared_cause(incident.members.values())
+            )
         self._held.setdefault(account_id, {})[_group(incident)] = incident
         self._mark(incident)
 
@@ -527,6 +534,18 @@ def _group(incident: Incident) -> str:
     if incident.kind in DEATHS:
         return "death"
     return "attention" if incident.kind in {Kind.ATTENTION, Kind.CLIENT_BROKEN} else incident.kind
+
+
+def _goes_on(mass: Incident, at: int) -> bool:
+    """Whether a death at that moment comes soon enough after another. The last to join are the likeliest."""
+    return any(at - member.at <= WINDOW_S for member in reversed(mass.members.values()))
+
+
+def _joined_cause(shared: str, member: Member) -> str:
+    """The likely shared cause when one more joins several."""
+    if shared == CLOCK or member.turned:
+        return CLOCK
+    return shared if shared == member.cause else MIXED
 
 
 def _shared_cause(members: Iterable[Member]) -> str:

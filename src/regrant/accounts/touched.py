@@ -69,6 +69,8 @@ class Touched:
             self._failures.popleft()
         empty = incidents.open_of(Kind.POOL_EMPTY)
         for failure in self._failures:
+            if not failure.accounts and not failure.refused:
+                continue  # counted in full
             touching = {one.id for account_id in failure.accounts for one in incidents.touching(account_id)}
             failure.accounts = {one for one in failure.accounts if not incidents.touching(one)}
             if failure.refused and empty is not None:
