@@ -247,14 +247,33 @@ def test_a_gemini_model_stands_in_for_claude_where_no_account_has_it(
     )
     aliases = json.dumps({"best": [CLAUDE, FIRST]})
     with Gateway(data_dir, sandbox.url, MODELS__ALIASES=aliases) as gateway:
-        answer = anthropic(gateway, "best")
-        assert (answer.status, answer.headers["x-regrant-model"]) == (200, CLAUDE), answer.body
+        for stream in (False, True):
+            answer = anthropic(gateway, "best", stream=stream)
+            assert (answer.status, answer.headers["x-regrant-model"]) == (200, CLAUDE), answer.body
+            assert named(answer) == {"best"}
         sandbox.script("error", name="404_model", model=CLAUDE, times=None)
         answer = anthropic(gateway, "best")
         assert (answer.status, answer.headers["x-regrant-model"]) == (200, FIRST), answer.body
         assert named(answer) == {"best"}
         answer = openai(gateway, "best")
         assert (answer.status, answer.headers["x-regrant-model"]) == (200, FIRST), answer.body
+
+
+def test_attempts_for_claude_count_for_those_who_stand_in(sandbox: SandboxProcess, data_dir: Path) -> None:
+    for name in ("ann", "bob", "cleo"):
+        account_file(
+            data_dir,
+            name,
+            sandbox.grant(f"{name}@example.com"),
+            upstream="vertex",
+            project_id=f"{name}-project",
+        )
+    aliases = json.dumps({"best": [CLAUDE, FIRST]})
+    with Gateway(data_dir, sandbox.url, MODELS__ALIASES=aliases, POOL__MAX_WAIT_S="0") as gateway:
+        sandbox.script("error", name="429_vertex", times=None, model=CLAUDE)
+        sandbox.script("error", name="429_vertex", times=None, model=FIRST)
+        assert anthropic(gateway, "best").status == 429
+        assert len([one for one in sandbox.journal() if "/publishers/" in one["path"]]) == 4  # max_attempts
 
 
 def test_google_is_asked_for_its_models_once_while_it_lists_none(

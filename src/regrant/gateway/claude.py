@@ -100,6 +100,8 @@ class Question:
     """It asks for the number of tokens, not for an answer."""
     only: bool
     """It was asked for by name, so that any account may be tried."""
+    name: str = ""
+    """What the answer calls the model, where the client has another name for it than Claude has."""
     replaceable: bool = False
     """Another model stands in when this one cannot serve."""
 
@@ -128,6 +130,7 @@ class ClaudeRelay:
             outcome = await self._open(inbound, question)
         if isinstance(outcome, Refusal):
             if question.replaceable and outcome.others_may:
+                inbound.exchange.spent = sum(attempt.status > 0 for attempt in inbound.exchange.attempts)
                 return False
             if dispensable and all(attempt.fault in LACKING for attempt in inbound.exchange.attempts):
                 return False
@@ -226,9 +229,13 @@ async def _answer(answer: Answer, answering: Answering, question: Question) -> N
     if not question.stream:
         body = reading.take()
         answering.exchange.usage = None if question.counting else vertex.read_usage(body)
+        if question.name:
+            body = vertex.rename_reply(body, question.name)
         answering.whole(200, ((b"content-type", JSON),), body)
         return
     answering.start(200, ((b"content-type", SSE), (b"cache-control", b"no-cache")))
+    if question.name:
+        reading.held = [vertex.rename_start(reading.take(), question.name)]
     await _pump(answer, reading, answering)
     answering.exchange.usage = reading.scanner.usage
     last = reading.take()

@@ -22,8 +22,6 @@ class Inbound(msgspec.Struct):
     answering: Answering
     client_id: str = ""
     body: bytes = b""
-    models: tuple[str, ...] = ()
-    """The models that are left to try, where that has been decided already."""
 
     @property
     def query(self) -> bytes:

@@ -45,7 +45,7 @@ class MessagesApi:
             claudes: tuple[str, ...] = (name,) if tried else ()
         else:
             claudes = tuple(itertools.takewhile(vertex.is_claude, known.models))
-            inbound.models = known.models[len(claudes) :]
+        others = known is not None and len(known.models) > len(claudes)
         for number, model in enumerate(claudes, 1):
             question = Question(
                 model=vertex.vertex_name(model),
@@ -53,7 +53,8 @@ class MessagesApi:
                 stream=bool(opening.stream) and not self._counting,
                 counting=self._counting,
                 only=known is not None,
-                replaceable=number < len(claudes) or bool(inbound.models),
+                name=name if name != model else "",
+                replaceable=number < len(claudes) or others,
             )
             if await self._claude.serve(inbound, question):
                 return

@@ -54,6 +54,8 @@ class Offer:
         self._routed_by: Models | None = None
         self._routes: dict[Asked, Routed | None] = {}
         """Where names lead by the settings alone, as long as those stay as they are; None: they do not say."""
+        self._chains: dict[Asked, tuple[str, ...]] = {}
+        """The same for requests of every day, ready to use."""
         self._listed_routes: dict[Asked, Routed] = {}
         """Where names lead by the list of models that was `_routed_on`."""
         self._routed_on: dict[str, ModelInfo] | None = None
@@ -67,10 +69,18 @@ class Offer:
 
     async def chain(self, name: str, inbound: Inbound) -> tuple[str, ...] | Problem:
         """The models that a request is served by, in their order; none of them is Claude, unless there is no other."""
-        if inbound.models:
-            return tuple(model for model in inbound.models if not is_claude(model)) or inbound.models
+        models = self._settings().models
+        if models is self._routed_by:
+            chain = self._chains.get((inbound.client_id, name) if models.rules else name)
+            if chain is not None:
+                return chain
         routed = await self.route(name, inbound.client_id, inbound.exchange.key)
-        return routed if isinstance(routed, Problem) else routed.googles
+        if isinstance(routed, Problem):
+            return routed
+        asked: Asked = (inbound.client_id, name) if self._settings().models.rules else name
+        if self._routes.get(asked) is routed:
+            self._chains[asked] = routed.googles
+        return routed.googles
 
     async def route(self, name: str, key_id: str = "", key_name: str = "") -> Routed | Problem:
         """The upstream models for a name. Google is asked which models there are only where that matters.
@@ -89,7 +99,7 @@ class Offer:
         models = self._settings().models
         if models is not self._routed_by:
             self._routed_by = models
-            self._routes.clear()
+            self._forget_routes()
             self._listed_routes.clear()
         asked: Asked = (key_id, name) if models.rules else name
         try:
@@ -97,9 +107,13 @@ class Offer:
         except KeyError:
             found = routing.route(name, routing.rules_for(models, key_id, key_name), None)
             if len(self._routes) >= MAX_ROUTES:
-                self._routes.clear()
+                self._forget_routes()
             self._routes[asked] = found
             return found
+
+    def _forget_routes(self) -> None:
+        self._routes.clear()
+        self._chains.clear()
 
     async def _route_by_list(self, name: str, key_id: str, key_name: str) -> Routed | None:
         """What the models on offer say. A list that is out of date will do, if the name is found by it."""

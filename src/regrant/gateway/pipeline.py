@@ -103,7 +103,7 @@ class Refusal:
     absent: bool = False
     """No account was left to ask: one that comes back may change that."""
     others_may: bool = False
-    """It is about the model: another one may serve."""
+    """It is about the model, and neither attempts nor time are used up: another one may serve."""
 
 
 class _Journey(msgspec.Struct):
@@ -194,6 +194,9 @@ class Pipeline:
         limits = self._limits()
         patience_s = limits.deadline_s if exchange.patience_s is None else exchange.patience_s
         journey = _Journey(ask, exchange, self._clock.monotonic() + min(limits.deadline_s, patience_s))
+        if exchange.attempts:  # another question of the same request, which has one deadline for all
+            journey.deadline -= time.perf_counter() - exchange.started
+            journey.calls = exchange.spent
         if ask.stand_ins:
             return await self._open_one_of(journey, limits)
         return await self._open(journey, limits)
@@ -212,8 +215,6 @@ class Pipeline:
             if isinstance(outcome, Answer) or not outcome.others_may:
                 return outcome
             refused.append((outcome, ask, journey.tried))
-            if journey.calls >= limits.max_attempts or self._clock.monotonic() >= journey.deadline:
-                break
         soonest = min(refused, key=lambda one: (_seconds_out(one[0]), not one[0].absent))
         if not soonest[0].absent:
             return soonest[0]
@@ -424,7 +425,11 @@ class Pipeline:
         return replace(refusal, reasons=reasons, absent=True)
 
     def _refusal(self, journey: _Journey, ending: Ending, fault: Fault | None) -> Refusal:
-        others_may = fault is None or verdict.is_about_the_model(fault)
+        others_may = (
+            (fault is None or verdict.is_about_the_model(fault))
+            and journey.calls < self._limits().max_attempts
+            and self._clock.monotonic() < journey.deadline
+        )
         if ending.kind is not verdict.EndingKind.PASS_ON:
             return Refusal(ending, others_may=others_may)
         google_says = fault.message if fault else ""

@@ -74,6 +74,8 @@ class Exchange(msgspec.Struct, kw_only=True):
     """Until the head of a streamed answer, which goes out with its first event; 0 for an answer in one piece."""
     usage: Usage | None = None
     attempts: list[Attempt] = msgspec.field(default_factory=list)
+    spent: int = 0
+    """How many of its calls to the model API count against the bound, when it goes on with another model."""
     problem: str = ""
     reasons: Mapping[str, int] | None = None
     """How many accounts were out for which reason, where none was left to ask."""

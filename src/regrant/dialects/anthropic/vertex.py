@@ -222,5 +222,29 @@ def read_usage(data: bytes, before: Usage = Usage()) -> Usage:  # noqa: B008  fr
     )
 
 
+def rename_reply(body: bytes, name: str) -> bytes:
+    """A whole answer that calls the model `name`; what is no answer stays as it is."""
+    try:
+        fields = _FIELDS.decode(body)
+    except _UNREADABLE:
+        return body
+    return msgspec.json.encode(fields | {"model": _raw(name)}) if "model" in fields else body
+
+
+def rename_start(data: bytes, name: str) -> bytes:
+    """The beginning of a streamed answer, in whose first event the model is called `name`."""
+    lines = data.split(b"\n")
+    for number, line in enumerate(lines):
+        if line.startswith(b"data:") and b'"message_start"' in line:
+            try:
+                event = _FIELDS.decode(line[5:])
+            except _UNREADABLE:
+                return data
+            event["message"] = msgspec.Raw(rename_reply(bytes(event.get("message", b"null")), name))
+            lines[number] = b"data: " + msgspec.json.encode(event)
+            break
+    return b"\n".join(lines)
+
+
 def _latest(told: int | None, before: int) -> int:
     return before if told is None else told
