@@ -55,3 +55,20 @@ def test_a_new_file_is_private(tmp_path: Path) -> None:
     database.fetch("select * from fact")
     assert (tmp_path / "facts.sqlite3").stat().st_mode & 0o777 == 0o600
     database.close()
+
+
+def test_commit_that_fails_does_not_keep_later_ones_from_being_made(tmp_path: Path) -> None:
+    def with_a_promise(connection: sqlite3.Connection) -> None:
+        connection.execute("pragma foreign_keys = on")
+        connection.execute("create table if not exists fact (name text primary key)")
+        connection.execute(
+            "create table if not exists echo (name text references fact deferrable initially deferred)"
+        )
+
+    database = Database(tmp_path / "facts.sqlite3", with_a_promise)
+    with pytest.raises(sqlite3.IntegrityError), database.transaction() as cursor:
+        cursor.execute("insert into echo values ('nobody said this')")  # found out at the commit
+    with database.transaction() as cursor:
+        cursor.execute("insert into fact values ('said')")
+    assert database.fetch("select (select count(*) from fact), (select count(*) from echo)") == [(1, 0)]
+    database.close()

@@ -82,11 +82,14 @@ class Transaction:
         return self._connection.execute("begin immediate")
 
     def __exit__(self, kind: object, error: object, trace: object) -> None:
-        if error is None:
-            self._connection.execute("commit")
-        elif self._connection.in_transaction:
-            with suppress(sqlite3.Error):  # the first error is the one to tell
-                self._connection.execute("rollback")
+        try:
+            if error is None:
+                self._connection.execute("commit")
+        finally:
+            # A commit that fails may leave the transaction open, and none could ever be begun again.
+            if self._connection.in_transaction:
+                with suppress(sqlite3.Error):  # the first error is the one to tell
+                    self._connection.execute("rollback")
 
 
 def is_damage(error: Exception) -> bool:
