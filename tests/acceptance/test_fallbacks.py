@@ -107,6 +107,30 @@ def test_a_mistake_of_the_client_is_not_tried_on_another_model(
     assert asked_for(sandbox) == [FIRST]
 
 
+@SPEAKING
+def test_a_stream_that_has_begun_is_not_begun_again_on_another_model(
+    stage: tuple[Gateway, SandboxProcess], ask: Callable[..., Answer]
+) -> None:
+    gateway, sandbox = stage
+    sandbox.script("cut", model=FIRST, after_chunks=1, times=None)
+    answer = ask(gateway, stream=True)
+    assert (answer.status, answer.headers["x-regrant-model"]) == (200, FIRST)
+    assert asked_for(sandbox) == [FIRST]
+
+
+def test_tokens_are_counted_by_the_model_that_stands_in(stage: tuple[Gateway, SandboxProcess]) -> None:
+    gateway, sandbox = stage
+    sandbox.script("error", name="404_model", model=FIRST, times=None)
+    body = {"model": "fast", "messages": [{"role": "user", "content": "hi"}]}
+    answer = gateway.call("POST", "/v1/messages/count_tokens", body)
+    assert (answer.status, answer.headers["x-regrant-model"]) == (200, SECOND), answer.body
+    inner = {"generateContentRequest": {"model": "models/fast", **gemini_body()}}
+    answer = gateway.call("POST", gemini_path("countTokens", "fast"), inner)
+    assert (answer.status, answer.headers["x-regrant-model"]) == (200, SECOND), answer.body
+    sent = json.loads(model_calls(sandbox)[-1]["body"])
+    assert sent["generateContentRequest"]["model"] == f"models/{SECOND}"
+
+
 @pytest.mark.parametrize(
     ("fault", "calls"),
     [
@@ -176,6 +200,17 @@ def test_attempts_are_bounded_for_all_models_together(
         sandbox.script("error", name="429_per_minute", retry_delay="50s", times=None)
         assert openai(gateway).status == 429
         assert asked_for(sandbox) == [FIRST, FIRST, FIRST, SECOND]  # max_attempts = 4
+
+
+def test_the_deadline_holds_for_all_models_together(
+    sandbox: SandboxProcess, data_dir: Path, people: People
+) -> None:
+    people("ann", fresh=True)
+    with Gateway(data_dir, sandbox.url, MODELS__ALIASES=ALIASES, POOL__DEADLINE_S="2") as gateway:
+        sandbox.script("error", name="404_model", delay=1.4, times=None)
+        answer = openai(gateway)
+        assert (answer.status, answer.headers["x-regrant-model"]) == (504, SECOND), answer.body
+        assert asked_for(sandbox) == [FIRST, SECOND]
 
 
 def test_the_one_that_is_back_first_is_waited_for_when_that_is_soon(

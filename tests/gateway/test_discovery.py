@@ -51,6 +51,31 @@ async def test_a_failure_keeps_what_is_known_and_is_repeated_soon() -> None:
     assert google.asked == 3
 
 
+async def test_an_old_list_serves_while_google_takes_its_time() -> None:
+    clock, google = HandClock(), Google(["a"], ["b"])
+    discovery = Discovery(google.fetch, clock, patience_s=0.0)
+    await discovery.models()
+    clock.time += KEEP_S
+    google.gate.clear()
+    assert list(await discovery.models()) == ["a"]
+    assert list(discovery.now_known()) == ["a"]
+    assert not discovery.fresh
+    google.gate.set()
+    await discovery.refresh()
+    assert list(discovery.now_known()) == ["b"]
+    assert google.asked == 2
+
+
+async def test_what_is_known_stays_the_same_object_until_something_new_is() -> None:
+    clock, google = HandClock(), Google(["a"], None, ["a"])
+    discovery = Discovery(google.fetch, clock)
+    first = await discovery.models()
+    discovery.forget()
+    assert await discovery.models() is first
+    clock.time += KEEP_FAILURE_S
+    assert await discovery.models() is not first
+
+
 async def test_everybody_shares_one_question_which_outlives_who_asked_first() -> None:
     google = Google(["a"])
     google.gate.clear()

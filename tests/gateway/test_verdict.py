@@ -15,6 +15,7 @@ from regrant.gateway.verdict import (
     RetrySame,
     describe,
     describe_absence,
+    is_about_the_model,
     is_counted,
     is_outage,
     judge,
@@ -179,3 +180,19 @@ def test_an_empty_pool_is_told_by_its_cause(
         retry_after_s,
         per_day,
     )
+
+
+def test_another_model_is_no_help_against_a_mistake_or_where_google_is_out_of_reach() -> None:
+    rest = {kind for kind in FaultKind if not is_about_the_model(fault(kind))}
+    assert rest == {
+        FaultKind.CLIENT_ERROR,
+        FaultKind.SIGNATURE_REFUSED,
+        FaultKind.ANSWER_TIMEOUT,
+        FaultKind.IDLE,
+        FaultKind.CUT,
+        FaultKind.CONNECT_FAILED,
+        FaultKind.RESET,
+        FaultKind.BAD_ANSWER,
+        FaultKind.BLOCKED,
+        FaultKind.TOKEN_UNAVAILABLE,
+    }

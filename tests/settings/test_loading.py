@@ -322,7 +322,20 @@ def test_only_the_vertex_endpoint_has_a_place_for_the_location() -> None:
         ("server.api_key", ["", "word"], ["two words", "line\n", "ü", MASK]),
         ("google.location", ["global", "us-east5"], ["", "US", "a.b", "a/b"]),
         ("google.upstream", ["vertex"], ["Vertex", ""]),
-        ("models.aliases", [{"a": "b"}, {}], [{"a": 1}, {"a": ""}, []]),
+        (
+            "models.aliases",
+            [{"a": "b"}, {}, {"a": ["b", "c"]}],
+            [{"a": 1}, {"a": ""}, [], {"a": []}, {"a": ["b", ""]}, {"a": ["b", "b"]}, {"a": [1]}],
+        ),
+        ("models.fallbacks", [{"a*": ["b", "c"]}, {"a": "b"}], [{"a": {}}, "a"]),
+        (
+            "models.rules",
+            [
+                [{"key": "ci"}],
+                [{"key": "*", "aliases": {"a": ["b"]}, "allowed": ["*flash*"], "default": "x"}],
+            ],
+            [[{}], [{"key": ""}], [{"key": "a", "allowed": "b"}], [{"key": "a", "aliases": {"b": []}}]],
+        ),
         (
             "network.proxy",
             ["", "none", "direct", "socks5://h", "socks5h://u:p@h:1", "http://h:1"],
@@ -437,6 +450,23 @@ def test_command_line_text_that_does_not_fit_is_refused_with_its_key(key: str, t
     with pytest.raises(SettingsError) as caught:
         parse_value(key, text)
     assert caught.value.problems[0].startswith(f"{key}: ")
+
+
+def test_two_rules_for_one_key_and_every_wrong_model_are_told_together() -> None:
+    rules = [{"key": "ci"}, {"key": "ci", "aliases": {"a": ["b", "b"]}}]
+    with pytest.raises(SettingsError) as caught:
+        make({"models.rules": rules, "models.aliases": {"x": ["", 1]}})
+    assert len(caught.value.problems) == 3
+    with pytest.raises(SettingsError) as caught:
+        make({"models.rules": [{"key": "ci"}, {"key": "*"}, {"key": "ci"}]})
+    assert caught.value.problems == (
+        'models.rules[2].key (flag): found "ci" of models.rules[0].key again, allowed is each key once',
+    )
+
+
+def test_a_chain_of_one_is_shown_as_it_is_mostly_written() -> None:
+    kind = BY_KEY["models.aliases"].kind
+    assert kind.show(kind.accept({"a": ["b"], "c": ["d", "e"]})) == '{"a": "b", "c": ["d", "e"]}'
 
 
 words = st.text(string.ascii_letters + string.digits + "-._*", min_size=1)

@@ -18,7 +18,7 @@ from regrant.messages.catalogue import ModelInfo
 
 KEEP_S = 3600.0
 KEEP_FAILURE_S = 15.0
-PATIENCE_S = 2.0  # for a newer list, where an older one would do
+PATIENCE_S = 2.0
 MAX_PAGES = 10
 
 log = logs.get("discovery")
@@ -73,8 +73,10 @@ Fetch = Callable[[], Awaitable[Sequence[ModelInfo] | None]]
 
 
 class Discovery:
-    def __init__(self, fetch: Fetch, clock: Clock) -> None:
+    def __init__(self, fetch: Fetch, clock: Clock, *, patience_s: float = PATIENCE_S) -> None:
+        """`patience_s` is how long a newer list is waited for where an older one would do."""
         self._fetch = fetch
+        self._patience_s = patience_s
         self._clock = clock
         self._known = _Known()
         self._asking: asyncio.Task[None] | None = None
@@ -100,7 +102,7 @@ class Discovery:
         if not self.fresh:
             asking = self.refresh()
             if self._known.models:
-                await asyncio.wait({asking}, timeout=PATIENCE_S)
+                await asyncio.wait({asking}, timeout=self._patience_s)
             else:
                 await asyncio.shield(asking)
         return self._known.models
