@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import time
 from collections.abc import Callable
 from pathlib import Path
@@ -13,6 +14,7 @@ from tests.acceptance.harness import (
     Gateway,
     Json,
     People,
+    account_file,
     hand_edit,
     read_account,
     regrant,
@@ -189,3 +191,202 @@ def test_quota_protection_in_a_file_of_the_predecessor_is_no_pause(
     with Gateway(data_dir, sandbox.url) as gateway:
         assert failed(gateway.checks("ann")) == ["quota"]
         assert gateway.account("ann")["protected_models"] == [MODEL]
+
+
+# -- since, until, advice, and whom it concerns --------------------------------------------------------------------------
+
+
+def in_projects(sandbox: SandboxProcess, data_dir: Path, projects: dict[str, str], **fields: Any) -> None:
+    """Accounts with live tokens, in these projects."""
+    for name, project in projects.items():
+        sandbox.person(f"{name}@example.com", projects=[project])
+        grant = sandbox.grant(f"{name}@example.com")
+        account_file(data_dir, name, grant, fresh=True, project_id=project, **fields)
+
+
+def pool(gateway: Gateway, model: str = MODEL, key: str = "") -> Json:
+    answer = gateway.admin("GET", f"/api/pool?model={model}&key={key}")
+    assert answer.status == 200, answer.body
+    found: Json = answer.json()
+    return found
+
+
+def serving(gateway: Gateway, model: str = MODEL, key: str = "") -> set[str]:
+    return {place["id"] for place in pool(gateway, model, key)["accounts"] if place["serves"]}
+
+
+def the_reason(gateway: Gateway, account_id: str, model: str = MODEL) -> Json:
+    """The first check that fails; empty when none does."""
+    return next((check for check in gateway.checks(account_id, model) if not check["ok"]), {})
+
+
+def test_a_death_is_explained_with_its_moment_a_link_and_the_command(
+    sandbox: SandboxProcess, data_dir: Path, people: People
+) -> None:
+    people("ann")
+    sandbox.revoke(ANN)
+    before = int(time.time())
+    with Gateway(data_dir, sandbox.url) as gateway:
+        assert gateway.chat().status == 503
+        found = the_reason(gateway, "ann")
+        assert found["check"] == "disabled"
+        assert before <= found["since"] <= time.time()
+        assert "until" not in found
+        assert found["advice"] == gateway.account("ann")["advice"]
+        assert found["advice"]["url"].startswith("https://")
+        assert found["advice"]["command"] == f"regrant accounts reauth {ANN}"
+
+
+def test_a_limit_of_a_project_and_model_says_from_when_to_when_and_whom_it_concerns(
+    sandbox: SandboxProcess, data_dir: Path
+) -> None:
+    in_projects(sandbox, data_dir, {"ann": "one", "bob": "one", "cara": "two"})
+    sandbox.script("error", name="429_per_minute", project="one", times=None, retry_delay="3600s")
+    before = time.time()
+    with Gateway(data_dir, sandbox.url, POOL__STRATEGY="round_robin") as gateway:
+        assert [gateway.served_by(str(number)) for number in range(3)] == ["cara"] * 3
+        for name in ("ann", "bob"):
+            found = the_reason(gateway, name)
+            assert found["check"] == "cooldown"
+            assert before <= found["since"] <= time.time()
+            assert before + 3590 < found["until"] < time.time() + 3610
+            assert "this model on every account of project one" in found["advice"]["text"]
+        assert serving(gateway) == {"cara"}
+        assert serving(gateway, "gemini-2.5-flash") == {"ann", "bob", "cara"}, "another model is free"
+        assert serving(gateway, "") == {"ann", "bob", "cara"}, "what holds for every model"
+        since = the_reason(gateway, "ann")["since"]
+    with Gateway(data_dir, sandbox.url) as gateway:
+        assert the_reason(gateway, "ann")["since"] == since, "a restart does not begin it anew"
+
+
+def test_a_cool_down_of_an_account_is_not_its_projects(sandbox: SandboxProcess, data_dir: Path) -> None:
+    in_projects(sandbox, data_dir, {"ann": "one", "bob": "one"})
+    sandbox.script("error", name="401", email=ANN, endpoint="generate", times=None)
+    with Gateway(data_dir, sandbox.url, POOL__STRATEGY="round_robin") as gateway:
+        assert [gateway.served_by(str(number)) for number in range(3)] == ["bob"] * 3
+        assert the_reason(gateway, "bob") == {}
+        found = the_reason(gateway, "ann")
+        assert found["check"] == "cooldown"
+        assert "this account alone" in found["advice"]["text"]
+        assert found["advice"]["command"] == f"regrant accounts verify {ANN}"
+
+
+def test_a_quota_at_its_reserve_says_until_when(sandbox: SandboxProcess, data_dir: Path) -> None:
+    in_projects(sandbox, data_dir, {"ann": "one", "bob": "two"})
+    limits = json.dumps([{"project_id": "one", "model": MODEL, "requests_per_day": 5}])
+    settings: Json = {"QUOTA__PROTECTION": "true", "QUOTA__RESERVE": "0.2", "QUOTA__LIMITS": limits}
+    with Gateway(data_dir, sandbox.url, POOL__STRATEGY="round_robin", **settings) as gateway:
+        assert [gateway.served_by(str(number)) for number in range(10)].count("ann") == 4
+        found = the_reason(gateway, "ann")
+        assert found["check"] == "quota"
+        assert time.time() < found["until"] < time.time() + 90_000
+        assert MODEL in found["advice"]["text"]
+        assert "ends by itself" in found["advice"]["text"]
+        assert serving(gateway) == {"bob"}
+
+
+def test_a_missing_oauth_client_matters_as_soon_as_the_token_is_over(
+    sandbox: SandboxProcess, data_dir: Path, people: People
+) -> None:
+    people("ann", "bob", fresh=True)
+    hand_edit(data_dir, "ann", lambda document: document.update(client_id="200000000002-gone"))
+    with Gateway(data_dir, sandbox.url) as gateway:
+        assert serving(gateway) == {"ann", "bob"}, "nobody needs a refresh yet"
+        hand_edit(data_dir, "ann", lambda document: document["token"].update(expiry_timestamp=1))
+        wait_until(lambda: serving(gateway) == {"bob"}, "the token is over")
+        found = the_reason(gateway, "ann")
+        assert found["check"] == "client"
+        assert "200000000002-gone" in found["advice"]["text"]
+        assert found["advice"]["command"] == "regrant config show"
+        assert {gateway.served_by(str(number)) for number in range(6)} == {"bob"}
+
+
+def test_claude_is_asked_of_accounts_of_vertex_under_its_name_there(
+    sandbox: SandboxProcess, data_dir: Path
+) -> None:
+    in_projects(sandbox, data_dir, {"ann": "one"}, upstream="vertex")
+    in_projects(sandbox, data_dir, {"bob": "two"})
+    with Gateway(data_dir, sandbox.url) as gateway:
+        found = pool(gateway, "claude-sonnet-4-5-20250929")
+        assert found["served_model"] == "claude-sonnet-4-5@20250929"
+        by_id = {place["id"]: place for place in found["accounts"]}
+        assert (by_id["ann"]["serves"], by_id["ann"]["turn"]) == (True, 1)
+        assert by_id["bob"]["serves"] is False
+        assert "vertex" in by_id["bob"]["left_out"]
+        assert [check["check"] for check in by_id["bob"]["checks"]] == ORDER
+        sandbox.script("error", name="429_vertex", project="one", times=None)
+        body = {
+            "model": "claude-sonnet-4-5-20250929",
+            "max_tokens": 9,
+            "messages": [{"role": "user", "content": "hi"}],
+        }
+        gateway.call("POST", "/v1/messages", body)
+        assert the_reason(gateway, "ann", "claude-sonnet-4-5-20250929")["check"] == "cooldown"
+        assert the_reason(gateway, "ann") == {}, "Gemini is another model"
+
+
+def test_a_key_sees_its_group_and_the_turns_are_those_of_the_strategy(
+    sandbox: SandboxProcess, data_dir: Path
+) -> None:
+    in_projects(sandbox, data_dir, {"ann": "one", "bob": "two", "cara": "three"})
+    groups = [{"name": "work", "accounts": [ANN, BOB], "priority": 1}, {"name": "late", "accounts": [ANN]}]
+    choices = [{"key": "laptop", "group": "work", "strategy": "fill_first"}]
+    settings: Json = {"POOL__GROUPS": json.dumps(groups), "POOL__CHOICES": json.dumps(choices)}
+    with Gateway(data_dir, sandbox.url, POOL__STRATEGY="round_robin", **settings) as gateway:
+        assert serving(gateway) == {"ann", "bob", "cara"}
+        found = pool(gateway, key="laptop")
+        assert found["strategy"] == "fill_first"
+        turns = {place["id"]: place.get("turn") for place in found["accounts"]}
+        assert turns == {"ann": 1, "bob": 2, "cara": None}
+        [cara] = [place for place in found["accounts"] if place["id"] == "cara"]
+        assert cara["serves"] is False
+        assert "group work" in cara["left_out"]
+
+
+def test_round_robin_serves_in_the_order_that_was_told(sandbox: SandboxProcess, data_dir: Path) -> None:
+    in_projects(sandbox, data_dir, {"ann": "one", "bob": "two", "cara": "three"})
+    with Gateway(data_dir, sandbox.url, POOL__STRATEGY="round_robin") as gateway:
+        gateway.chat("somebody begins")
+        for number in range(4):
+            told = sorted((place["turn"], place["id"]) for place in pool(gateway)["accounts"])
+            assert gateway.served_by(f"number {number}") == told[0][1]
+
+
+def test_a_name_that_leads_nowhere_is_served_by_nobody(
+    sandbox: SandboxProcess, data_dir: Path, people: People
+) -> None:
+    people("ann", fresh=True)
+    with Gateway(data_dir, sandbox.url, MODELS__PRESETS="false") as gateway:
+        found = pool(gateway, "parrot-1")
+        assert (found["can_serve"], found["served_model"]) == (False, None)
+        assert "parrot-1" in found["note"]
+        assert failed(found["accounts"][0]["checks"]) == []
+
+
+def test_the_log_of_a_refused_request_says_why_nobody_was_left(
+    sandbox: SandboxProcess, data_dir: Path
+) -> None:
+    in_projects(sandbox, data_dir, {"ann": "one", "bob": "two", "cara": "three"})
+    hand_edit(data_dir, "ann", lambda document: document.update(DISABLED))
+    hand_edit(data_dir, "bob", lambda document: document.update(PAUSED))
+    sandbox.script("error", name="429_per_minute", project="three", times=None, retry_delay="3600s")
+    with Gateway(data_dir, sandbox.url) as gateway:
+        answers = [gateway.chat() for _ in range(2)]
+        assert [answer.status for answer in answers] == [429, 429]
+        told = [recorded(gateway, answer.headers["x-request-id"]) for answer in answers]
+    assert [len(one["attempts"]) for one in told] == [1, 0]
+    assert [one["reasons"] for one in told] == [{"disabled": 1, "paused": 1, "cooldown": 1}] * 2
+    assert all("1 disabled" in one["explanation"]["untried"] for one in told)
+
+
+def recorded(gateway: Gateway, request_id: str) -> Json:
+    """The request as the traffic log tells it, once it is written."""
+
+    def look() -> Json | None:
+        answer = gateway.admin("GET", f"/api/traffic/{request_id}")
+        found: Json | None = answer.json() if answer.status == 200 else None
+        return found
+
+    found = wait_until(look, f"{request_id} is written")
+    assert found is not None
+    return found

@@ -79,9 +79,12 @@ class Aim:
     suits: Callable[[Candidate], bool] | None = None
 
 
-async def view_pool(parts: Parts, name: str, key: str = "") -> PoolView:
-    """The pool as requests for the model `name` ("": any) with the client key of that name ("": none in particular) meet it."""
-    aim = await _aim(parts, name, key)
+async def view_pool(parts: Parts, name: str, key: str = "", *, ask: bool = True) -> PoolView:
+    """The pool as requests for the model `name` ("": any) with the client key of that name ("": none in particular) meet it.
+
+    `ask`: where the settings do not tell where a name leads, ask Google which models there are, as a request would.
+    """
+    aim = await _aim(parts, name, key, ask=ask)
     pool = parts.pool
     places, strategy = judge(parts, aim, key)
     return PoolView(
@@ -141,7 +144,7 @@ def _show_check(check: Check) -> CheckView:
     return msgspec.convert(check, CheckView, from_attributes=True)
 
 
-async def _aim(parts: Parts, name: str, key: str) -> Aim:
+async def _aim(parts: Parts, name: str, key: str, *, ask: bool) -> Aim:
     if not name:
         return Aim(model="")
     key_id = next((one.id for one in parts.keys.keys if one.name == key), "")
@@ -150,10 +153,10 @@ async def _aim(parts: Parts, name: str, key: str) -> Aim:
         return _aim_by(routed, parts.offer.discovery.now_known())
     if parts.offer.tries_claude(name, key_id, key) and any(map(is_on_vertex, parts.pool.candidates)):
         return Aim(model=vertex.vertex_name(name), suits=is_on_vertex)
-    if not parts.pool.candidates:
+    if not ask or not parts.pool.candidates:
         rules = routing.rules_for(parts.settings().models, key_id, key)
         by_list = routing.route(name, rules, parts.offer.discovery.now_known())
-        note = "the settings lead from this name to no model, and there is no account to ask Google with"
+        note = "the settings lead from this name to no model, and Google was not asked which models there are"
         return Aim(model=None, note=note) if by_list is None else _aim_by(by_list, {})
     try:
         async with asyncio.timeout(ASK_S):

@@ -56,7 +56,7 @@ async def look_ahead(app: App, entry: Entry, model: str, key: str = "") -> Outlo
     if pool is None or place is None:  # one that runs has not noticed a new account yet
         app.members.fill(app.keeper.entries())
         app.quota.ledger.review(app.clock.now())
-        pool = await view_pool(app, model, key)
+        pool = await view_pool(app, model, key, ask=False)
         place = _place_of(pool, entry)
     assert place is not None
     return Outlook(pool, place, app.clock.now(), live)
