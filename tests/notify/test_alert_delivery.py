@@ -70,6 +70,17 @@ async def test_a_webhook_hears_only_of_the_events_that_it_asked_for(start: Start
         assert await came(receiver, 1) == ["empty-1-opened"]
 
 
+async def test_an_alert_that_cannot_be_written_at_all_does_not_silence_the_next(
+    start: Start, said: io.StringIO
+) -> None:
+    with Receiver() as receiver:
+        alerts = start(webhook(receiver.url))
+        alerts.incident_changed(opened(text="half of a letter: \ud83d"))
+        alerts.incident_changed(opened(id="death-2"))
+        assert await came(receiver, 1) == ["death-2-opened"]
+    await _logged(said, "alert_failed")
+
+
 async def test_a_receiver_that_is_down_gets_everything_in_order_once_it_is_up(
     start: Start, said: io.StringIO
 ) -> None:

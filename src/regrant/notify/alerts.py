@@ -12,7 +12,7 @@ import random
 import sqlite3
 import uuid
 from collections import deque
-from collections.abc import Callable, Iterable
+from collections.abc import Awaitable, Callable, Iterable
 from pathlib import Path
 
 from regrant import logs
@@ -96,9 +96,17 @@ class Alerts:
             await self._awake.wait()
             self._awake.clear()
             closing = self._closing  # what came before is still written down
-            await self._employ()
+            await self._unless_broken(self._employ())
             while self._changes:
-                await self._file(alert_of(self._changes.popleft(), self._clock.now()))
+                change = self._changes.popleft()
+                await self._unless_broken(self._file(alert_of(change, self._clock.now())))
+
+    async def _unless_broken(self, step: Awaitable[None]) -> None:
+        """The boundary of a background task: what fails unforeseen must not end all telling."""
+        try:
+            await step
+        except Exception as error:
+            log.error("alert_failed", f"an alert may be lost: {error!r}")
 
     async def _employ(self) -> None:
         """A courier for each webhook as it is now."""

@@ -28,6 +28,7 @@ TIMEOUTS = Timeouts(connect_s=10.0, first_byte_s=15.0, idle_s=5.0)
 MAX_ANSWER_BYTES = 64 * 1024
 LOOK_AGAIN_S = 5.0
 """How long what another process queued, and did not live to send, may lie unseen."""
+TROUBLE_S = 60.0
 
 log = logs.get("notify")
 
@@ -122,6 +123,14 @@ class Courier:
         except (sqlite3.Error, OSError) as error:
             log.debug("alerts_unreadable", f"the alerts that wait cannot be read or written: {error}")
             return LOOK_AGAIN_S
+        except Exception as error:
+            # The boundary of a background task: what fails unforeseen is tried again, until it is too old.
+            log.error(
+                "alert_failed",
+                f"an alert for {self.webhook.name} failed: {error!r}",
+                webhook=self.webhook.name,
+            )
+            return TROUBLE_S
 
     def _look(self, box: Outbox) -> Delivery | Later | None:
         now = self._clock.now()
