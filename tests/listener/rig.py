@@ -10,6 +10,7 @@ from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 
+from regrant.cli.serve import bind
 from regrant.listener.conversation import Conversation
 from regrant.listener.limits import Limits
 from regrant.listener.server import Handler, Server
@@ -213,7 +214,11 @@ class Rig:
         if receive_buffer:
             sock.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, receive_buffer)
         sock.setblocking(False)
-        await asyncio.get_running_loop().sock_connect(sock, self.address)
+        try:
+            await asyncio.get_running_loop().sock_connect(sock, self.address)
+        except OSError:
+            sock.close()
+            raise
         reader, writer = await asyncio.open_connection(sock=sock, limit=1 << 16)
         try:
             yield Client(reader, writer)
@@ -234,10 +239,9 @@ async def serving(
     """Run the server. At the end it must have let go of every connection and task."""
     answerer = Answerer()
     server = Server(handle or answerer, limits=limits)
-    listener = socket.create_server((host, 0), family=socket.AF_INET6 if ":" in host else socket.AF_INET)
+    listener = bind(host, 0)
     if send_buffer:
         listener.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, send_buffer)
-    listener.setblocking(False)
     await server.start(listener)
     try:
         yield Rig(server, listener.getsockname()[:2], answerer, listener.family)

@@ -127,12 +127,17 @@ class Connection(asyncio.Protocol):
     def data_received(self, data: bytes) -> None:
         if self._deaf:
             return
-        try:
-            self._parser.feed_data(data)
-        except httptools.HttpParserUpgrade as upgrade:
-            self._disregard_upgrades(data[upgrade.args[0] :])
-        except httptools.HttpParserError as error:
-            self._refuse(_reason(error))
+        while True:
+            try:
+                self._parser.feed_data(data)
+                break
+            except httptools.HttpParserUpgrade as upgrade:
+                data = data[upgrade.args[0] :]
+            except httptools.HttpParserError as error:
+                self._refuse(_reason(error))
+                break
+            if not self._disregard_upgrade():
+                break
         if self._fresh and not self.write_paused:
             self._begin()
         if self._in_head or self._incoming is not None:
@@ -291,10 +296,7 @@ class Connection(asyncio.Protocol):
         elif self._current is not None:
             return
         elif self._in_head and now - self._since > limits.head_s:
-            if self._url:
-                self._refuse(BadRequest(408, "The head of the request stopped coming."))
-            else:  # a stray line break, or less than a method: nobody waits for an answer
-                self.close()
+            self._refuse(BadRequest(408, "The head of the request stopped coming."))
         elif self._house.draining or now - self._since > limits.keep_alive_s:
             self.close()
 
@@ -321,34 +323,25 @@ class Connection(asyncio.Protocol):
             if self._fed_bytes > self._house.limits.max_head_bytes:
                 self._refuse(BadRequest(431, "The head of the request is too large."))
 
-    def _disregard_upgrades(self, data: bytes) -> None:
-        """Answer in HTTP/1.1 all the same, as every server may. Source: RFC 9110 section 7.8.
+    def _disregard_upgrade(self) -> bool:
+        """Answer in HTTP/1.1 all the same, as every server may; whether there is more to read. Source: RFC 9110 section 7.8.
 
         llhttp takes what follows the head for another protocol, but it is the body (Java's HttpClient sends `Upgrade: h2c`
         with every first request): a parser that is told nothing but how the body is framed reads on.
         """
-        while True:
-            conversation = self._line[-1] if self._line else self._current
-            assert conversation is not None
-            if conversation.method == "CONNECT":
-                conversation.be_last()
-                self._deaf = True
-                return
-            conversation.received = False
-            self._incoming = conversation
-            callbacks = _AfterUpgrade(self)
-            self._parser = httptools.HttpRequestParser(callbacks)
-            self._parser.feed_data(_framing_only(conversation.headers))
-            callbacks.muted = False
-            try:
-                self._parser.feed_data(data)
-            except httptools.HttpParserUpgrade as upgrade:
-                data = data[upgrade.args[0] :]
-            except httptools.HttpParserError as error:
-                self._refuse(_reason(error))
-                return
-            else:
-                return
+        conversation = self._line[-1] if self._line else self._current
+        assert conversation is not None
+        if conversation.method == "CONNECT":
+            conversation.be_last()
+            self._deaf = True
+            return False
+        conversation.received = False
+        self._incoming = conversation
+        callbacks = _AfterUpgrade(self)
+        self._parser = httptools.HttpRequestParser(callbacks)
+        self._parser.feed_data(_framing_only(conversation.headers))
+        callbacks.muted = False
+        return True
 
     def _refuse(self, refusal: BadRequest) -> None:
         """Say why no more is read, after the answers to what came before; then end the connection."""

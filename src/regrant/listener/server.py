@@ -74,10 +74,10 @@ class Server:
 
     def cut(self) -> None:
         """End every request and every connection at once."""
+        for task in self._tasks:
+            task.cancel()
         self._ended += self._tasks
         self._tasks.clear()
-        for task in self._ended:
-            task.cancel()
         for connection in list(self.connections):
             connection.abort()
         self._emptied.set()
