@@ -257,6 +257,46 @@ def test_a_trial_that_tells_nothing_is_repeated_soon() -> None:
     assert take(pool).trial
 
 
+def test_a_trial_that_tells_nothing_is_repeated_no_later_than_a_first_one_would_be() -> None:
+    clock = HandClock()
+    pool = sent_away(clock, after_s=UNCLEAR_S / 10)
+    clock.time += UNCLEAR_S / 10
+    take(pool).release()
+    clock.time += UNCLEAR_S / 10
+    assert take(pool).trial
+
+
+@pytest.mark.parametrize(
+    "key",
+    [
+        CooldownKey(scope=Scope.MODEL, model="m"),
+        CooldownKey(scope=Scope.PROJECT_MODEL, project="p-ann", model="m"),
+    ],
+    ids=["the model", "the model of the project"],
+)
+def test_a_project_that_waits_for_a_person_is_not_tried_with_what_is_held_back_besides(
+    key: CooldownKey,
+) -> None:
+    clock = HandClock()
+    pool = sent_away(clock, count=0)
+    pool.observe(CooldownKey(scope=Scope.PROJECT, project="p-ann"), Cooldown(math.inf, FaultKind.BILLING))
+    pool.observe(key, Cooldown(clock.time + 400, FaultKind.RATE_LIMITED))
+    clock.time += 300
+    assert isinstance(pool.lease(WISH), Unavailable)
+    clock.time += 100
+    assert take(pool).trial
+
+
+def test_a_trial_leaves_the_reserve_of_a_quota_alone() -> None:
+    clock = HandClock()
+    pool = sent_away(clock, count=0)
+    pool.reserve("p-ann", "m", Cooldown(clock.time + 400, FaultKind.QUOTA_PER_DAY))
+    clock.time += 300
+    assert isinstance(pool.lease(WISH), Unavailable)
+    clock.time += 100
+    assert take(pool).trial
+
+
 def test_an_account_that_is_mended_is_an_account_like_the_others() -> None:
     clock = HandClock()
     pool = sent_away(clock, count=0)

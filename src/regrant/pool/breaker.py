@@ -30,7 +30,7 @@ TRIAL_GROWTH_CAP = (
     12  # an account that needs a person is tried every five minutes at first, every hour at last
 )
 TRIAL_GAP_S = 1.0  # between two trials of any accounts: many that were refused together do not cost many requests at once
-UNCLEAR_S = 60.0  # a trial that told nothing is repeated after this time
+UNCLEAR_S = 60.0  # a trial that told nothing is repeated after this time at the latest
 
 K = TypeVar("K")
 
@@ -129,7 +129,7 @@ class Trials:
                 patient.next_at = until  # another process has tried it meanwhile
             elif chosen is None and may(patient.candidate):
                 chosen = patient.candidate
-                patient.next_at = now + UNCLEAR_S
+                patient.next_at = now + min(UNCLEAR_S, self._first_s())
         self._look_ahead()
         return chosen
 

@@ -156,12 +156,14 @@ class Pool:
         def may(candidate: Candidate) -> bool:
             suits = wish.suits is None or wish.suits(candidate)
             grouped = not plan.limit or plan.limit in candidate.groups
-            held = blocked.of(candidate.project, candidate.id)
-            # Its project may be out until a person acts, too: that is what is tried.
+            held = blocked.projects.get(candidate.project)
+            # Its project may be out until a person acts, too: that is what is tried. What else is held back stays so.
             return (
                 suits
                 and grouped
                 and wish.model not in candidate.protected
+                and candidate.project not in blocked.project_models
+                and not self._reserves.holds(candidate.project, candidate.id, wish.model)
                 and (held is None or math.isinf(held.until))
             )
 
@@ -170,6 +172,8 @@ class Pool:
             return 0.0 if held is None else held.until
 
         blocked = self._cooldowns.blocked(wish.model, now)
+        if blocked.model is not None:
+            return None
         account = self._trials.take(now, may, rests)
         if account is None:
             return None
