@@ -213,6 +213,27 @@ async def test_what_was_seen_just_before_the_end_is_known_to_the_next_process(fo
     state.close()
 
 
+async def test_nothing_counts_as_told_before_it_was_told(folder: Folder) -> None:
+    folder.stage.add("ann")
+    folder.stage.add("bob")
+    process = await folder.process()
+    stored: list[str] = []
+
+    def look_at_the_disk(_: IncidentChange) -> None:
+        assert process.state.flush(5)
+        stored.extend(value["told"] for value, _ in process.state.load("incident").values())
+
+    process.watch.listeners.insert(0, look_at_the_disk)
+    await kill(process, folder, "ann")
+    await eventually(lambda: process.state.load("incident"))
+    folder.pass_time()
+    await eventually(lambda: process.told)
+    assert stored == [""]  # killed now, the next process tells it
+    await eventually(
+        lambda: [one["told"] for one, _ in process.state.load("incident").values()] == ["opened"]
+    )
+
+
 async def test_without_locks_each_process_tells(folder: Folder) -> None:
     folder.stage.add("ann")
     folder.stage.add("bob")

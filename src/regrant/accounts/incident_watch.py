@@ -2,7 +2,8 @@
 
 What an incident is, is decided in `incidents.py`. One process of a data folder, the one that holds `locks/incidents.lock`, watches and
 tells; it writes what it knows to `state.sqlite3`. The others show that, count the requests that they see touched, and one of them takes
-over where it was left when the first ends, whichever way it ends. So a restart tells nothing twice. If there can be no lock, each process
+over where it was left when the first ends, whichever way it ends. So a restart tells nothing twice; but what was told in the last moment
+before a kill -9 is told again rather than never (`notify/` knows it by its id). If there can be no lock, each process
 tells: better twice than never.
 """
 
@@ -171,8 +172,10 @@ class IncidentWatch:
             for entry in self._entries():
                 if entry.account.id in due:
                     self._observe(entry)
-        self._tell()
+        # What the last look has told is written with this one: who is told keeps it by then, and passes over what it has
+        # heard before. The other way round, a process killed in between would have told nobody.
         self._share()
+        self._tell()
 
     async def _sweep(self) -> None:
         for number, entry in enumerate(self._entries()):
@@ -202,8 +205,6 @@ class IncidentWatch:
         for telling in self._incidents.due(self._clock.now()):
             change = IncidentChange(telling.what, self._as_told(telling))
             _log(change)
-            # Written before it is told, as far as the order of things goes: it is not told again after a restart.
-            self._put(telling.incident)
             for listener in self.listeners:
                 listener(change)
 
