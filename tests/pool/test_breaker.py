@@ -356,6 +356,22 @@ def test_with_zero_only_a_person_brings_it_back() -> None:
     assert "ann" not in takers(pool)
 
 
+def test_a_time_that_is_set_to_zero_later_ends_all_trials_and_one_that_is_set_again_begins_them() -> None:
+    clock = HandClock()
+    after_s = 300.0
+    pool = make_pool(2, clock, trial_after_s=lambda: after_s)
+    both = list(pool.candidates)
+    pool.replace(both, {ANN.id: Absence.ATTENTION}, [ANN])
+    after_s = 0.0
+    pool.replace(both, {ANN.id: Absence.ATTENTION}, [ANN])  # as changed settings do
+    clock.time += 1_000_000
+    assert "ann" not in takers(pool)
+    after_s = 60.0
+    pool.replace(both, {ANN.id: Absence.ATTENTION}, [ANN])
+    clock.time += 60
+    assert take(pool).trial
+
+
 def test_ending_its_cool_down_by_hand_makes_the_next_request_try_it() -> None:
     clock = HandClock()
     pool = sent_away(clock)

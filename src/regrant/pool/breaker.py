@@ -94,12 +94,7 @@ class Trials:
 
     def enter(self, candidate: Candidate, now: float) -> None:
         """The account was sent away, or what is known of it changed."""
-        known = self._patients.get(candidate.id)
-        if known is not None:
-            known.candidate = candidate
-            return
-        if self._first_s():
-            self._patients[candidate.id] = _Patient(candidate, now + self._first_s())
+        if self._note(candidate, now):
             self._look_ahead()
 
     def leave(self, id_: str) -> None:
@@ -108,12 +103,12 @@ class Trials:
             self._look_ahead()
 
     def keep(self, candidates: Iterable[Candidate], now: float) -> None:
-        """These are all that wait; of those known already, the time stays."""
-        kept = {candidate.id: candidate for candidate in candidates}
+        """These are all that wait; of those known already, the time stays. The time set may have become 0: then none is tried any more."""
+        kept = {candidate.id: candidate for candidate in candidates} if self._first_s() else {}
         for id_ in self._patients.keys() - kept.keys():
             del self._patients[id_]
         for candidate in kept.values():
-            self.enter(candidate, now)
+            self._note(candidate, now)
         self._look_ahead()
 
     def take(
@@ -147,6 +142,16 @@ class Trials:
             patient.failures += 1
             patient.next_at = now + self._first_s() * min(TRIAL_GROWTH_CAP, 2.0 ** min(patient.failures, 30))
             self._look_ahead()
+
+    def _note(self, candidate: Candidate, now: float) -> bool:
+        """Whether it is one more that waits."""
+        known = self._patients.get(candidate.id)
+        first_s = self._first_s()
+        if known is not None:
+            known.candidate = candidate
+        elif first_s:
+            self._patients[candidate.id] = _Patient(candidate, now + first_s)
+        return known is None and bool(first_s)
 
     def _look_ahead(self) -> None:
         soonest = min((patient.next_at for patient in self._patients.values()), default=math.inf)
