@@ -29,7 +29,7 @@ async def body_of(receive: Any) -> bytes:
     while True:
         message: dict[str, Any] = await receive()
         assert message["type"] == "http.request"
-        body += message["body"]
+        body += bytes(message["body"])
         if not message["more_body"]:
             return body
 

@@ -5,20 +5,16 @@ What is written is decided by the callers; bytes on a connection are `listener/`
 
 from __future__ import annotations
 
-import asyncio
-import contextlib
 import functools
 import time
 
 from regrant.dialects.base import ProblemAnswer
-from regrant.listener.conversation import ClientLeft, Conversation
+from regrant.listener.conversation import Conversation
 from regrant.listener.head import Fields, encode_fields
 from regrant.traffic.exchange import Exchange
 
 JSON = (b"content-type", b"application/json")
 
-
-LINGER_S = 5.0  # how long a client that is turned away may go on sending
 
 _CONTROLS = dict.fromkeys((*range(32), 127), "?")
 
@@ -87,20 +83,9 @@ class Answering:
             raise ConnectionAborted
         self.whole(problem.status, problem.headers, problem.body)
 
-    async def turn_away(self, problem: ProblemAnswer) -> None:
-        """A problem told before the request was read, after which the connection ends.
-
-        What the client still sends is dropped for a while first: closing over unread bytes would reset the connection,
-        and the client would never see the answer.
-        """
-        lines = self._lines(problem.status, (*problem.headers, (b"connection", b"close")))
-        self._conversation.start(problem.status, lines, length=len(problem.body))
-        await self._conversation.write(problem.body)
-        with contextlib.suppress(TimeoutError, ClientLeft):
-            async with asyncio.timeout(LINGER_S):
-                while await self._conversation.read():
-                    pass
-        self._conversation.end()
+    def turn_away(self, problem: ProblemAnswer) -> None:
+        """A problem told before the request was read, after which the connection ends."""
+        self.whole(problem.status, (*problem.headers, (b"connection", b"close")), problem.body)
 
     def _lines(self, status: int, headers: Fields) -> bytes:
         exchange = self.exchange

@@ -137,7 +137,7 @@ class Gateway:
             return
         admitted = self._admit(conversation)
         if isinstance(admitted, Problem):
-            await self._turn_away(inbound, admitted)
+            self._turn_away(inbound, admitted)
             return
         if admitted.key is not None:
             inbound.client_id, inbound.exchange.key = admitted.key.id, admitted.key.name
@@ -175,11 +175,11 @@ class Gateway:
             inbound.body = await read_body(inbound.conversation, inbound.headers, limit)
         except TooLarge:
             text = f"The request body is over {limit >> 20} MB (server.max_body_mb)."
-            await self._turn_away(inbound, Problem(ProblemKind.TOO_LARGE, text))
+            self._turn_away(inbound, Problem(ProblemKind.TOO_LARGE, text))
             return
         except TimeoutError:
             text = f"The request body stopped coming: nothing arrived for {BODY_IDLE_S:.0f} s."
-            await self._turn_away(inbound, Problem(ProblemKind.INVALID_REQUEST, text, status=408))
+            self._turn_away(inbound, Problem(ProblemKind.INVALID_REQUEST, text, status=408))
             return
         if inbound.exchange.bodies is not None:
             inbound.exchange.bodies.take_request(inbound.body)
@@ -236,9 +236,9 @@ class Gateway:
     def _tell(self, inbound: Inbound, problem: Problem) -> None:
         inbound.refuse(problem, SPEAKERS[inbound.route.speech])
 
-    async def _turn_away(self, inbound: Inbound, problem: Problem) -> None:
+    def _turn_away(self, inbound: Inbound, problem: Problem) -> None:
         inbound.exchange.problem = problem.kind
-        await inbound.answering.turn_away(SPEAKERS[inbound.route.speech].encode_problem(problem))
+        inbound.answering.turn_away(SPEAKERS[inbound.route.speech].encode_problem(problem))
 
 
 def _apologize(inbound: Inbound) -> None:
