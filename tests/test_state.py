@@ -17,7 +17,7 @@ import pytest
 
 from regrant.clock import SystemClock
 from regrant.database import move_aside
-from regrant.state import MAX_PENDING, Change, StateDatabase, follow
+from regrant.state import MAX_PENDING, PURGE_S, Change, StateDatabase, follow
 
 LATER = time.time() + 3600
 Open = Callable[..., StateDatabase]
@@ -68,6 +68,36 @@ def test_the_last_word_wins_and_the_ended_is_not_loaded(open_database: Open) -> 
     database.delete("k", "gone")
     assert database.flush(10)
     assert database.load("k") == {"a": (2, LATER)}
+
+
+class PassingTime:
+    """The system's clock, some time later."""
+
+    def __init__(self) -> None:
+        self.passed_s = 0.0
+
+    def now(self) -> float:
+        return time.time() + self.passed_s
+
+    def monotonic(self) -> float:
+        return time.monotonic() + self.passed_s
+
+
+def test_what_has_ended_is_cleared_away_now_and_then_and_not_with_every_write(path: Path) -> None:
+    clock = PassingTime()
+    database = StateDatabase(path, clock)
+
+    def kept_after_writing() -> list[str]:
+        database.put("k", "news", 1, math.inf)
+        assert database.flush(10)
+        with closing(sqlite3.connect(path)) as connection:
+            return [key for (key,) in connection.execute("select key from observed order by key")]
+
+    database.put("k", "ended", 1, time.time() - 1)
+    assert kept_after_writing() == ["ended", "news"]
+    clock.passed_s = PURGE_S
+    assert kept_after_writing() == ["news"]
+    database.close()
 
 
 def test_the_database_is_its_owners_alone(open_database: Open, path: Path) -> None:

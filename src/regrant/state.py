@@ -8,6 +8,7 @@ keep them; accounts are in `accounts/`, traffic in `traffic/`.
 from __future__ import annotations
 
 import asyncio
+import math
 import sqlite3
 import threading
 import uuid
@@ -26,6 +27,7 @@ MAX_PENDING: Final = 10_000  # distinct facts not written yet; beyond it the old
 BATCH: Final = 1_000
 TOMBSTONE_S: Final = 3_600.0  # how long a deletion stays visible to the other processes
 FOLLOW_S: Final = 0.5
+PURGE_S: Final = 60.0  # what has ended is looked for in the whole table: not with every write
 FIRST_RETRY_S, LAST_RETRY_S = 0.5, 30.0
 
 _SCHEMA = """
@@ -71,6 +73,7 @@ class StateDatabase:
         self._closing = False
         self._failures = 0
         self._dropped = 0
+        self._purge_at = -math.inf
         self._reader = Database(path, _prepare)
         self._seen: tuple[Version, int] | None = None
         """The file's version at the last look for changes, and the last number that it then held."""
@@ -225,7 +228,9 @@ class StateDatabase:
             ]
             cursor.executemany(_UPSERT, rows)
             cursor.execute("update counter set seq = ?", (seq + len(rows),))
-            cursor.execute("delete from observed where until <= ?", (self._clock.now(),))
+            if self._clock.monotonic() >= self._purge_at:
+                cursor.execute("delete from observed where until <= ?", (self._clock.now(),))
+                self._purge_at = self._clock.monotonic() + PURGE_S
 
 
 async def follow(
