@@ -56,6 +56,17 @@ def test_a_request_that_was_saved_names_the_accounts_in_their_order() -> None:
     ]
 
 
+def test_a_model_that_stood_in_is_named() -> None:
+    kept = record(
+        Attempt(account_id="bob", status=404, fault="model_not_found", ms=12, model="gemini-new"),
+        Attempt(account_id="bob", status=200, ms=1300, model="gemini-pro"),
+        ms=1320.0,
+    )
+    lines = story(kept).splitlines()
+    assert "   gemini-pro stood in for gemini-new; bob@example.com was asked for it." in lines
+    assert any(line.startswith("1. bob@example.com, asked for gemini-new, ") for line in lines)
+
+
 def test_a_stream_is_not_said_to_have_waited_while_it_ran() -> None:
     kept = record(Attempt(account_id="bob", status=200, ms=290), ms=60_000.0, first_ms=300.0)
     told = explain(kept, PEOPLE)

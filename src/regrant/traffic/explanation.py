@@ -37,7 +37,7 @@ class Person(NamedTuple):
 
 class Step(msgspec.Struct, frozen=True, kw_only=True):
     """One attempt. `email` is "" for an account that is gone; `state` is how it stands now; `said` are Google's words; `then` is
-    what was done next, "" where the request ended with it.
+    what was done next, "" where the request ended with it; `model` is told where several were to be tried.
     """
 
     account_id: str
@@ -51,6 +51,7 @@ class Step(msgspec.Struct, frozen=True, kw_only=True):
     advice: str
     said: str
     then: str
+    model: str
 
 
 class Explanation(msgspec.Struct, frozen=True, kw_only=True):
@@ -158,9 +159,8 @@ def in_words(record: Record, told: Explanation) -> list[str]:
     lines = [f"{begin}.", told.outcome]
     for number, step in enumerate(told.steps, 1):
         status = f"Google answered {step.status}" if step.status else "Google gave no answer"
-        lines.append(
-            f"{number}. {step.email or step.account_id} {step.happened} after {in_seconds(step.ms)}; {status}."
-        )
+        who = f"{step.email or step.account_id}{f', asked for {step.model},' if step.model else ''}"
+        lines.append(f"{number}. {who} {step.happened} after {in_seconds(step.ms)}; {status}.")
         lines.append(f"   {step.meaning}")
         if step.said:
             lines.append(f'   Google said: "{step.said}"')
@@ -198,6 +198,7 @@ def _step(attempt: AttemptRecord, after: AttemptRecord | None, people: Mapping[s
         advice=_advise(words, person.email or attempt.account_id),
         said=attempt.said,
         then=_then(attempt, after, people) if after is not None else "",
+        model=attempt.model,
     )
 
 
@@ -207,8 +208,10 @@ def _advise(words: FaultWords, who: str) -> str:
 
 
 def _then(attempt: AttemptRecord, after: AttemptRecord, people: Mapping[str, Person]) -> str:
+    who = people.get(after.account_id, GONE).email or after.account_id
+    if after.model != attempt.model:
+        return f"{after.model} stood in for {attempt.model or 'it'}; {who} was asked for it."
     if after.account_id != attempt.account_id:
-        who = people.get(after.account_id, GONE).email or after.account_id
         return f"{who} was asked next."
     return _AGAIN.get(attempt.fault, "It was asked once more.")
 
