@@ -62,6 +62,8 @@ class Stage:
         self._environ = {
             **inherited,
             **settings,
+            # A minute is too short for an account to take its share by and by.
+            BY_KEY["pool.slow_start_s"].environment: "0",
             "REGRANT_DATA_DIR": str(folder),
             "PYTHONIOENCODING": "utf-8",
         }
