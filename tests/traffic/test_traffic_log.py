@@ -217,6 +217,19 @@ def test_a_value_that_no_column_can_hold_costs_its_own_row_only(stage: Stage) ->
     assert (log.dropped, stage.said) == (1, [])
 
 
+def test_an_exchange_that_cannot_be_read_at_all_costs_its_own_row_only(stage: Stage) -> None:
+    log = stage.open()
+    for number in range(3):
+        log.record(exchange(number))
+    broken = exchange(3)
+    broken.usage = 7  # type: ignore[assignment]  # a mistake of ours in some later version
+    log.record(broken)
+    log.record(exchange(4))
+    assert log.flush(10)
+    assert stage.ids() == [f"req_{number:024x}" for number in (4, 2, 1, 0)]
+    assert log.dropped == 1
+
+
 # -- bounds ------------------------------------------------------------------------------------------------------------
 
 

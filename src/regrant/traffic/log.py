@@ -31,8 +31,8 @@ BATCH_BODY_BYTES: Final = 4 << 20
 FLUSH_S: Final = 0.25
 FIRST_RETRY_S, LAST_RETRY_S = 0.5, 10.0
 
-_STRANGE = (ValueError, TypeError, OverflowError, sqlite3.DataError, sqlite3.ProgrammingError)
-"""What a value is refused with that no column can hold."""
+_STRANGE = (sqlite3.DataError, sqlite3.ProgrammingError)
+"""What SQLite refuses a value with that no column can hold; it is no trouble with the file."""
 
 Report = Callable[[str, str], None]
 """Told, from the writer's thread, an event and a sentence; must not raise."""
@@ -193,7 +193,10 @@ class TrafficLog:
     def _write(self, database: Database, batch: list[Exchange]) -> None:
         try:
             self._insert(database, batch)
-        except _STRANGE:
+        except Exception as error:
+            # The boundary of the writer's thread: whatever is wrong with one exchange, the others are written.
+            if isinstance(error, sqlite3.Error | OSError) and not isinstance(error, _STRANGE):
+                raise
             if len(batch) == 1:
                 self._unwritable += 1  # it would keep all that come after it from being written
                 return
