@@ -213,6 +213,31 @@ def test_the_deadline_holds_for_all_models_together(
         assert asked_for(sandbox) == [FIRST, SECOND]
 
 
+def test_nobody_waits_for_a_model_while_another_may_serve(
+    sandbox: SandboxProcess, data_dir: Path, people: People
+) -> None:
+    people("ann", fresh=True)
+    with Gateway(data_dir, sandbox.url, MODELS__ALIASES=ALIASES, POOL__MAX_WAIT_S="30") as gateway:
+        sandbox.script("error", name="429_per_minute", model=FIRST, retry_delay="10s")
+        assert openai(gateway, "only").status == 429
+        answer = openai(gateway)
+        assert (answer.status, answer.headers["x-regrant-model"]) == (200, SECOND), answer.body
+
+
+def test_a_model_at_its_reserve_is_stood_in_for(
+    sandbox: SandboxProcess, data_dir: Path, people: People
+) -> None:
+    people("ann", fresh=True)
+    quota: Any = {
+        "QUOTA__PROTECTION": "true",
+        "QUOTA__LIMITS": json.dumps([{"model": FIRST, "requests_per_day": 1}]),
+    }
+    with Gateway(data_dir, sandbox.url, MODELS__ALIASES=ALIASES, **quota) as gateway:
+        served = [openai(gateway).headers["x-regrant-model"] for _ in range(3)]
+        assert served == [FIRST, SECOND, SECOND]
+        assert asked_for(sandbox) == served
+
+
 def test_the_one_that_is_back_first_is_waited_for_when_that_is_soon(
     sandbox: SandboxProcess, data_dir: Path, people: People
 ) -> None:
