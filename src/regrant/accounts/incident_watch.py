@@ -110,6 +110,7 @@ class IncidentWatch:
             self._incidents.gone(account_id, self._clock.now())
         else:
             self._observe(entry)
+        self._see_pool()
         # Shared with the next look: when many die together, each would write anew all that died before it.
 
     def account_notice(self, account: Account, notice: Notify) -> None:
