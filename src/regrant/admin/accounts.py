@@ -5,7 +5,6 @@ What each of these does to an account is `accounts/enrolment.py` and `accounts/l
 
 from __future__ import annotations
 
-from base64 import urlsafe_b64decode, urlsafe_b64encode
 from dataclasses import replace
 from typing import Annotated, Any, Literal
 
@@ -17,8 +16,9 @@ from litestar.params import FromPath, FromQuery, JSONBody, QueryParameter
 from regrant.accounts.enrolment import Addition, Outcome
 from regrant.accounts.events import Edited, Event, Paused, Resumed
 from regrant.accounts.model import Account
+from regrant.admin.cursors import cursor_of, place_of
 from regrant.admin.desk import AtDesk, Desk
-from regrant.admin.errors import ApiError, FieldProblem
+from regrant.admin.errors import ApiError
 from regrant.admin.fields import MAX_ITEMS, Email, Label, Location, Reason, Upstream, Word
 from regrant.admin.views import AccountView, show_corrupt
 from regrant.oauth.google import Refused, Unavailable
@@ -91,14 +91,14 @@ async def list_accounts(
     unreadable = {one.id: one for one in keeper.corrupt() if one.id not in in_service}
     places = [(entry.account.created_at, key) for key, entry in in_service.items()]
     places = sorted([*places, *((0, key) for key in unreadable)])
-    start = _read_cursor(cursor)
+    start = place_of(cursor, tuple[int, str])
     chosen = [place for place in places if start is None or place > start][: limit + 1]
     cooldowns = desk.cooldowns()
     items = [
         desk.show(in_service[key], cooldowns) if key in in_service else show_corrupt(unreadable[key])
         for _, key in chosen[:limit]
     ]
-    return AccountList(items, _cursor(chosen[limit - 1]) if len(chosen) > limit else None)
+    return AccountList(items, cursor_of(chosen[limit - 1]) if len(chosen) > limit else None)
 
 
 @post(
@@ -244,26 +244,6 @@ async def resume_account(desk: AtDesk, account_id: FromPath[str]) -> Changed:
 async def _change(desk: Desk, account_id: str, event: Event) -> Changed:
     await desk.parts.keeper.change(desk.entry(account_id).account.id, event)
     return Changed(desk.show_id(account_id))
-
-
-def _cursor(place: tuple[int, str]) -> str:
-    return urlsafe_b64encode(msgspec.json.encode(place)).decode()
-
-
-def _read_cursor(cursor: str) -> tuple[int, str] | None:
-    if not cursor:
-        return None
-    try:
-        return msgspec.json.decode(urlsafe_b64decode(cursor.encode()), type=tuple[int, str])
-    except (ValueError, msgspec.MsgspecError) as error:
-        problem = FieldProblem("cursor", "not a `next` of an earlier answer")
-        raise ApiError(
-            422,
-            "invalid_request",
-            f"cursor: {problem.message}",
-            "Begin without a cursor.",
-            problems=[problem],
-        ) from error
 
 
 ROUTES = [

@@ -9,8 +9,9 @@ import msgspec
 from litestar import get
 from litestar.params import FromPath, FromQuery, QueryParameter
 
+from regrant.admin.cursors import no_cursor
 from regrant.admin.desk import AtDesk, Desk
-from regrant.admin.errors import ApiError, FieldProblem
+from regrant.admin.errors import ApiError
 from regrant.admin.fields import MAX_ITEMS
 from regrant.traffic.explanation import Explanation, Person, explain
 from regrant.traffic.history import Filter, History
@@ -129,14 +130,7 @@ def _read_cursor(cursor: str) -> int | None:
     if not cursor:
         return None
     if not (cursor.isascii() and cursor.isdigit()) or int(cursor) > LARGEST_NUMBER:
-        problem = FieldProblem("cursor", "not a `next` of an earlier answer")
-        raise ApiError(
-            422,
-            "invalid_request",
-            f"cursor: {problem.message}",
-            "Begin without a cursor.",
-            problems=[problem],
-        )
+        raise no_cursor()
     return int(cursor)
 
 
