@@ -287,10 +287,12 @@ def test_the_answer_of_a_portal_is_not_relayed(
             sandbox.unscript()
             sandbox.script("raw", times=None, **page)
             body = chat_body("hi") if path == OPENAI_CHAT else gemini_body()
+            before = sandbox.last_seq()
             answer = gateway.call("POST", path, body)
             assert answer.status == 502, path
             assert b"html" not in answer.body
             assert "error" in answer.json()
+            assert len(asked(sandbox, before)) == 2, "once more on another account"
 
 
 # -- in time -----------------------------------------------------------------------------------------------------------

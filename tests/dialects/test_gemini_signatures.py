@@ -48,6 +48,11 @@ def test_what_needs_no_change_keeps_its_value() -> None:
     assert replaced(body) == body
 
 
+def test_a_body_without_signatures_is_left_as_it_is_so_that_nobody_repeats_it() -> None:
+    body = json.dumps({"contents": [{"role": "user", "parts": [{"text": "hi"}]}]}, indent=2).encode()
+    assert gemini.replace_signatures(body) == body
+
+
 @pytest.mark.parametrize(
     "body", [b"", b"[]", b"{}", b'{"contents":{}}', b'{"contents":[1]}', b'{"contents":[{"parts":3}]}']
 )

@@ -24,7 +24,7 @@ import msgspec
 
 from regrant.accounts.keeper import AccountUnusable, Keeper
 from regrant.clock import Clock
-from regrant.errors import AnswerTimeout, BodyCut, DialectError, TransportError
+from regrant.errors import AnswerTimeout, BadAnswer, BodyCut, DialectError, TransportError
 from regrant.gateway import verdict
 from regrant.gateway.reading import Reading
 from regrant.gateway.verdict import Ending, GiveUp, Progress, RetrySame
@@ -360,7 +360,8 @@ class Pipeline:
             return classify_answer(200, response.headers, reading.failure, self._call(journey, lease))
         if not reading.ready:
             await response.close()
-            return classify_transport(BodyCut("the answer ended before its first event"))
+            end = "the answer ended before its first event"
+            return classify_transport(BadAnswer(end) if journey.answered else BodyCut(end))
         self._pool.succeeded(lease)
         self._keeper.served(lease.account.id)
         return Answer(response, reading, lease, chunks, ended)

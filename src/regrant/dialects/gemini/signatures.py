@@ -28,29 +28,36 @@ _STAND_IN = msgspec.Raw(msgspec.json.encode(UNSIGNED))
 def replace_signatures(body: bytes) -> bytes:
     """`body` of `generateContent` with Google's stand-in for every signature, and on the first call of each content.
 
-    All other values stay byte for byte. A body that cannot be read so far is returned as it is: Google has judged it.
+    All other values stay byte for byte. A body without any, or that cannot be read so far, is returned as it is: Google has judged it.
     """
+    replaced = False
     try:
         document = _BODY.decode(body)
         contents = _CONTENTS.decode(document["contents"])
         for content in contents:
             if "parts" in content:
-                content["parts"] = _encode(_replace(_PARTS.decode(content["parts"])))
+                parts = _PARTS.decode(content["parts"])
+                replaced |= _replace(parts)
+                content["parts"] = _encode(parts)
     except (msgspec.DecodeError, UnicodeDecodeError, RecursionError, KeyError):
+        return body
+    if not replaced:
         return body
     document["contents"] = _encode(contents)
     return msgspec.json.encode(document)
 
 
-def _replace(parts: list[_Fields]) -> list[_Fields]:
-    unsigned_call = True
+def _replace(parts: list[_Fields]) -> bool:
+    """Put the stand-in into the parts of one content; whether any wanted it."""
+    replaced, unsigned_call = False, True
     for part in parts:
         is_call = any(name in part for name in _CALL)
         spelled = next((name for name in _SIGNATURE if name in part), "")
         if spelled or (is_call and unsigned_call):
             part[spelled or _SIGNATURE[0]] = _STAND_IN
+            replaced = True
         unsigned_call = unsigned_call and not is_call
-    return parts
+    return replaced
 
 
 def _encode(value: Any) -> msgspec.Raw:
