@@ -1,9 +1,10 @@
 # Regrant. The two that matter: `make demo` tells the whole story, `make test` runs every test.
-.PHONY: help demo run test check format lock docs bench bench-quick conformance clean
+.PHONY: help demo run test soak check format lock docs bench bench-quick conformance clean
 
 help:
 	@echo "make demo   the life of an account in a minute, against the built-in sandbox"
 	@echo "make test   install what is needed, check the code, run all tests"
+	@echo "make soak   every fault at random for ten minutes; SOAK_S=60 for one, SEED=7 for one run again"
 	@echo "make run    the gateway with your own accounts, on http://127.0.0.1:8045"
 	@echo "make check  lint, types, import contracts    make format   make lock   make docs"
 	@echo "make bench  every figure beside nginx and litellm    make bench-quick    make conformance  deaths beside litellm"
@@ -21,6 +22,10 @@ test:
 	@scripts/stage "install: Python packages" scripts/install dev
 	@scripts/stage "check" scripts/check
 	@scripts/stage "test" scripts/test
+
+soak:
+	@scripts/install dev
+	@.venv/bin/python -m tests.acceptance.chaos.soak
 
 check:
 	@scripts/install dev

@@ -8,7 +8,7 @@ import pytest
 from tests.acceptance.chaos.run import run
 from tests.sandbox_client import SandboxProcess
 
-SECONDS = 10.0
+SECONDS = 8.0
 PER_SECOND = 80.0
 
 

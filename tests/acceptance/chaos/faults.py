@@ -131,14 +131,14 @@ SLOW = (
 )
 KINDS: tuple[tuple[tuple[Fault, ...], int], ...] = (
     (CLIENTS, 1),
-    (LIMITS, 4),
+    (LIMITS, 2),
     (REFUSALS, 1),
     (BILLS, 1),
     (TOKENS_REFUSED, 2),
-    (OUTAGES, 2),
+    (OUTAGES, 1),
     (OVERLOADS, 1),
     (BREAKS, 1),
-    (SLOW, 3),
+    (SLOW, 1),
 )
 """Groups of faults of the model API with how often each is played in a round; LONG_LIMITS have their own turns."""
 

@@ -10,7 +10,7 @@ import re
 from bisect import bisect_left, bisect_right
 from collections import defaultdict
 from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import pairwise
 
 from tests.acceptance.chaos import faults
@@ -49,6 +49,8 @@ class Call:
     aborted: bool
     number: int
     fault: Fault | None
+    early: bool = False
+    """An error in mid-stream was read before anything had gone to the client, so that it counts like one before the stream."""
 
     @property
     def project(self) -> str:
@@ -57,7 +59,7 @@ class Call:
     @property
     def course(self) -> str:
         if self.fault is not None:
-            return self.fault.course_on(self.endpoint)
+            return self.fault.course if self.early else self.fault.course_on(self.endpoint)
         return "refresh" if self.status == 401 else "fine"
 
     @property
@@ -122,6 +124,17 @@ def calls_of(journal: Iterable[Json], diary: Diary) -> list[Call]:
     return found
 
 
+def _with_early_errors(calls: list[Call], answers: dict[int, Result]) -> list[Call]:
+    last = {call.number: call.seq for call in calls}
+    found = []
+    for call in calls:
+        in_stream = call.fault is not None and call.fault.kind == "error" and call.course == "cut"
+        answer = answers.get(call.number)
+        repaired = last[call.number] != call.seq or (answer is not None and answer.outcome == "refused")
+        found.append(replace(call, early=True) if in_stream and repaired else call)
+    return found
+
+
 class Oracle:
     """`attempts` are those of the traffic log by request number: only how long each took is believed."""
 
@@ -134,7 +147,8 @@ class Oracle:
         *,
         limited: frozenset[tuple[str, str]],
     ) -> None:
-        self.calls = calls_of(journal, diary)
+        answers = {result.wanted.number: result for result in results}
+        self.calls = _with_early_errors(calls_of(journal, diary), answers)
         self.by_request: dict[int, list[Call]] = defaultdict(list)
         for call in self.calls:
             self.by_request[call.number].append(call)
@@ -180,7 +194,7 @@ class Oracle:
                     until = call.at + 0.8 * faults.REFUSED_S
                     yield Hold("401 twice", "account", call.who, "", "", call.at, until, attend=True)
             fault = call.fault
-            if fault is None or not fault.scope or call.course in {"fine", "cut"}:
+            if fault is None or not fault.scope or call.course == "fine":
                 continue
             least_s = fault.least_s
             if fault.vertex_s is not None and call.who in ON_VERTEX:
@@ -194,7 +208,7 @@ class Oracle:
                 call.model,
                 since,
                 # Nobody may have read the answer of a call that was given up.
-                since if call.aborted or call.status is None else since + least_s,
+                since if call.aborted or call.status is None or call.course == "cut" else since + least_s,
                 fault.attend,
                 fault.person,
             )
@@ -311,7 +325,9 @@ class Oracle:
         for index, call in enumerate(calls):
             before = calls[:index]
             again = [one for one in before if one.who == call.who]
-            replay = again and again == before[-1:] and (again[0].course == "refresh" or _mended(again[0]))
+            repairs = {one.course if one.course == "refresh" else "mend" for one in again}
+            repairable = all(one.course == "refresh" or _mended(one) for one in again)
+            replay = again == before[-len(again) :] and repairable and len(repairs) == len(again)
             if again and not replay:
                 yield Breach("nobody is asked twice", f"{call} after {again[-1]}", number)
 

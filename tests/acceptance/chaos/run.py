@@ -7,11 +7,11 @@ from collections import Counter
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from tests.acceptance.chaos import books
+from tests.acceptance.chaos import books, faults
 from tests.acceptance.chaos.clients import Crowd, Result
 from tests.acceptance.chaos.oracle import Breach, Oracle
 from tests.acceptance.chaos.schedule import LONG_PROJECTS, MODELS, NAMES, PROJECTS, Plan, email, make_plan
-from tests.acceptance.chaos.stage import Diary, Stage, settings_of
+from tests.acceptance.chaos.stage import Stage, settings_of
 from tests.acceptance.harness import Gateway, Json, regrant, wait_until
 from tests.sandbox_client import SandboxControl
 
@@ -29,6 +29,8 @@ class Report:
     plan: Plan
     breaches: list[Breach] = field(default_factory=list)
     numbers: dict[str, object] = field(default_factory=dict)
+    met: frozenset[str] = frozenset()
+    """The faults that some call met, by their labels."""
     told: str = ""
 
     def summary(self) -> str:
@@ -45,7 +47,7 @@ def run(
     stage = Stage(sandbox, data_dir)
     begun = sandbox.last_seq()
     try:
-        with stage.gateway(settings_of(plan, protected=protected)) as gateway:
+        with stage.gateway(plan.strategy, settings_of(protected=protected)) as gateway:
             oracle, rows = _run(stage, gateway, report, per_second, begun, protected=protected)
         report.breaches += books.compare_stored_ledger(data_dir, oracle.calls, rows)
     finally:
@@ -84,13 +86,14 @@ def _run(
     if protected:
         report.breaches += _judge_reserves(oracle)
     outcomes = Counter(f"{one.outcome} {one.status or ''}".strip() for one in results)
+    report.met = frozenset(call.fault.label for call in oracle.calls if call.fault is not None)
     report.numbers = {
         "requests": len(results),
         "calls": len(oracle.calls),
         "refreshes": refreshes,
         "acts": len(plan.acts),
         "holds": len(oracle.holds),
-        "faults met": len({call.fault.label for call in oracle.calls if call.fault is not None}),
+        "faults met": f"{len(report.met)} of {len({fault.label for fault in faults.ALL})}",
         "failures judged": oracle.judged,
         "recovered in s": f"{recovery.seconds:.1f}",
         "calm after s": f"{calmed - results[0].begun:.1f}",
@@ -114,7 +117,7 @@ class Recovery:
         self.seconds = 0.0
         self._stage = stage
         self._gateway = gateway
-        gateway.admin("PATCH", "/api/settings", {"pool": {"strategy": "round_robin"}})
+        stage.admin("PATCH", "/api/settings", {"pool.strategy": "round_robin"})
         started = time.monotonic()
         crowd = Crowd(gateway.url, seed, per_second=per_second, first=first, may_leave=False)
         try:
@@ -230,6 +233,3 @@ def _tell_request(
         why = regrant(gateway.data_dir, stage.sandbox.url, "why", result.request_id)
         lines += [f"    | {line}" for line in (why.stdout or why.stderr).splitlines()]
     return lines
-
-
-__all__ = ["Diary", "Report", "run"]

@@ -118,7 +118,7 @@ def _play(random: Random, fault: Fault, at: float) -> Iterator[Act]:
     if fault.name == "429_vertex":
         where = {"email": email(random.choice(sorted(ON_VERTEX)))}
     times = 1 if fault in faults.OVERLOADS or fault.kind == "hang" else random.choice((1, 1, 2, 3))
-    endpoint = random.choice(("generate", "stream", "generate", "stream", "count"))
+    [endpoint] = random.choices(("generate", "stream", "count"), (9, 9, 1))
     yield Act(at, "script", details={"endpoint": endpoint, "times": times, **where}, fault=fault)
 
 

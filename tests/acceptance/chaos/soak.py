@@ -12,6 +12,7 @@ import time
 from pathlib import Path
 from random import SystemRandom
 
+from tests.acceptance.chaos import faults
 from tests.acceptance.chaos.run import run
 from tests.sandbox_client import SandboxProcess
 
@@ -25,6 +26,7 @@ def soak(seconds: float, seed: int | None) -> int:
     """The exit code. Runs one seed if it is given; else as many as fit, at least one."""
     end = time.monotonic() + seconds
     runs = 0
+    unmet = {fault.label for fault in faults.ALL}
     while runs == 0 or (seed is None and time.monotonic() < end):
         chosen = SystemRandom().randrange(LARGEST_SEED) if seed is None else seed
         print(f"seed {chosen}", flush=True)
@@ -40,6 +42,8 @@ def soak(seconds: float, seed: int | None) -> int:
             print(report.told, flush=True)
             return 1
         runs += 1
+        unmet -= report.met
+    print(f"{runs} runs without a breach; faults that no call met: {', '.join(sorted(unmet)) or 'none'}")
     return 0
 
 

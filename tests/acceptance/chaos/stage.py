@@ -55,14 +55,14 @@ def timezone_at_noon(now: float) -> str:
     return "Etc/GMT" if hours == 0 else f"Etc/GMT{-hours:+d}"
 
 
-def settings_of(plan: Plan, *, protected: bool) -> dict[str, str]:
+def settings_of(*, protected: bool) -> dict[str, str]:
+    """What stays the same through a run; the strategy is in `config.toml`, because it changes."""
     limits = [
         {"model": "*", "requests_per_minute": 100_000, "requests_per_day": 1_000_000},
         {"model": "gemini-3.8-flash", "project_id": "project-2", "requests_per_day": 40},
         {"model": "gemini-2.5-flash", "project_id": "project-3", "requests_per_minute": 30},
     ]
     return {
-        "POOL__STRATEGY": plan.strategy,
         "POOL__MAX_ATTEMPTS": str(MAX_ATTEMPTS),
         "POOL__DEADLINE_S": str(DEADLINE_S),
         "POOL__IDLE_S": "2",
@@ -96,7 +96,9 @@ class Stage:
         account_file(self.data_dir, name, grant, project_id=PROJECTS[name], upstream=upstream)
 
     @contextlib.contextmanager
-    def gateway(self, settings: dict[str, str]) -> Iterator[Gateway]:
+    def gateway(self, strategy: str, settings: dict[str, str]) -> Iterator[Gateway]:
+        """`regrant serve` as a process, stopped at the end."""
+        (self.data_dir / "config.toml").write_text(f'[pool]\nstrategy = "{strategy}"\n')
         with Gateway(self.data_dir, self.sandbox.url, port=0, **settings) as gateway:
             self._gateway = gateway
             yield gateway
