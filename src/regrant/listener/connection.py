@@ -25,6 +25,7 @@ from regrant.listener.conversation import Conversation
 from regrant.listener.head import STATUS_LINES
 from regrant.listener.limits import Limits
 from regrant.listener.request import BadRequest, split_target, weigh_head
+from regrant.listener.upgrade import parser_of_body
 
 _RESET = struct.pack("hh" if sys.platform == "win32" else "ii", 1, 0)
 
@@ -59,6 +60,7 @@ class Connection(asyncio.Protocol):
         "_house",
         "_in_head",
         "_incoming",
+        "_limits",
         "_line",
         "_loop",
         "_moved_at",
@@ -76,6 +78,7 @@ class Connection(asyncio.Protocol):
 
     def __init__(self, house: House, loop: asyncio.AbstractEventLoop) -> None:
         self._house = house
+        self._limits = house.limits
         self._loop = loop
         self._transport: asyncio.Transport
         self._parser: httptools.HttpRequestParser = httptools.HttpRequestParser(self)
@@ -167,7 +170,7 @@ class Connection(asyncio.Protocol):
 
     def on_url(self, url: bytes) -> None:
         self._url += url
-        if len(self._url) > self._house.limits.max_head_bytes:
+        if len(self._url) > self._limits.max_head_bytes:
             raise BadRequest(414, "The address of the request is too long.")
 
     def on_header(self, name: bytes, value: bytes) -> None:
@@ -175,7 +178,7 @@ class Connection(asyncio.Protocol):
             headers = self._headers
             headers.append((name.lower(), value))
             self._field_bytes += len(name) + len(value)
-            limits = self._house.limits
+            limits = self._limits
             if len(headers) > limits.max_fields or self._field_bytes > limits.max_head_bytes:
                 raise BadRequest(431, "The head of the request is too large.")
 
@@ -196,7 +199,7 @@ class Connection(asyncio.Protocol):
         if self._current is None:
             self._current = conversation
             self._fresh = True
-        elif len(self._line) < self._house.limits.max_ahead:
+        elif len(self._line) < self._limits.max_ahead:
             self._line.append(conversation)
             self._pause_reading()
         else:
@@ -286,7 +289,7 @@ class Connection(asyncio.Protocol):
 
     def overdue(self, now: float) -> None:
         """End what has waited too long: for a request, for the end of its head, for the client to take its answer."""
-        limits = self._house.limits
+        limits = self._limits
         if self.write_paused or self.closing:
             unsent = self._transport.get_write_buffer_size()
             if unsent != self._unsent:
@@ -320,15 +323,11 @@ class Connection(asyncio.Protocol):
             self._fed_bytes = 0
         else:
             self._fed_bytes += size
-            if self._fed_bytes > self._house.limits.max_head_bytes:
+            if self._fed_bytes > self._limits.max_head_bytes:
                 self._refuse(BadRequest(431, "The head of the request is too large."))
 
     def _disregard_upgrade(self) -> bool:
-        """Answer in HTTP/1.1 all the same, as every server may; whether there is more to read. Source: RFC 9110 section 7.8.
-
-        llhttp takes what follows the head for another protocol, but it is the body (Java's HttpClient sends `Upgrade: h2c`
-        with every first request): a parser that is told nothing but how the body is framed reads on.
-        """
+        """Answer in HTTP/1.1 all the same, as every server may; whether there is more to read. Source: RFC 9110 section 7.8."""
         conversation = self._line[-1] if self._line else self._current
         assert conversation is not None
         if conversation.method == "CONNECT":
@@ -337,10 +336,7 @@ class Connection(asyncio.Protocol):
             return False
         conversation.received = False
         self._incoming = conversation
-        callbacks = _AfterUpgrade(self)
-        self._parser = httptools.HttpRequestParser(callbacks)
-        self._parser.feed_data(_framing_only(conversation.headers))
-        callbacks.muted = False
+        self._parser = parser_of_body(self, conversation.headers)
         return True
 
     def _refuse(self, refusal: BadRequest) -> None:
@@ -391,36 +387,6 @@ class Connection(asyncio.Protocol):
                 self._transport.resume_reading()
         except OSError:  # the client has just gone
             self.abort()
-
-
-class _AfterUpgrade:
-    """llhttp's callbacks on a connection; `muted` for the head that is made up."""
-
-    def __init__(self, connection: Connection) -> None:
-        self.muted = True
-        self._connection = connection
-        self.on_body = connection.on_body
-        self.on_header = connection.on_header
-        self.on_message_complete = connection.on_message_complete
-
-    def on_message_begin(self) -> None:
-        if not self.muted:
-            self._connection.on_message_begin()
-
-    def on_url(self, url: bytes) -> None:
-        if not self.muted:
-            self._connection.on_url(url)
-
-    def on_headers_complete(self) -> None:
-        if not self.muted:
-            self._connection.on_headers_complete()
-
-
-def _framing_only(headers: list[tuple[bytes, bytes]]) -> bytes:
-    framing = [
-        b"%b: %b\r\n" % field for field in headers if field[0] in {b"content-length", b"transfer-encoding"}
-    ]
-    return b"POST / HTTP/1.1\r\n%b\r\n" % b"".join(framing)
 
 
 def _reason(error: httptools.HttpParserError) -> BadRequest:
