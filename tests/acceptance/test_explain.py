@@ -390,3 +390,16 @@ def recorded(gateway: Gateway, request_id: str) -> Json:
     found = wait_until(look, f"{request_id} is written")
     assert found is not None
     return found
+
+
+def test_a_refused_list_of_models_is_no_obstacle_for_requests(
+    sandbox: SandboxProcess, data_dir: Path
+) -> None:
+    in_projects(sandbox, data_dir, {"ann": "one"})
+    sandbox.script("error", name="429_per_minute", endpoint="models", times=None, retry_delay="3600s")
+    with Gateway(data_dir, sandbox.url) as gateway:
+        assert gateway.call("GET", "/v1/models").status == 429
+        assert serving(gateway, "") == {"ann"}
+        account = gateway.account("ann")
+        assert (account["state"], account["cooldowns"]) == ("active", [])
+        assert gateway.served_by() == "ann"

@@ -23,7 +23,7 @@ from regrant.messages.problem import Problem
 from regrant.pool.members import standing_of
 from regrant.pool.prospect import Prospect
 from regrant.pool.selector import Candidate
-from regrant.pool.standing import Check, Explanation, explain
+from regrant.pool.standing import EVERY_MODEL, Check, Explanation, explain
 
 ASK_S = 5.0
 """How long Google may take to say which models there are, where the name alone does not tell."""
@@ -71,7 +71,7 @@ class PoolView(msgspec.Struct, frozen=True, kw_only=True):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Aim:
-    """Where a name leads: to `model` ("": no model in particular), on accounts that suit; or, with a `note` only, nowhere."""
+    """Where a name leads: to `model` (`*`: no model in particular), on accounts that suit; or, with a `note` only, nowhere."""
 
     model: str | None
     note: str = ""
@@ -89,7 +89,7 @@ async def view_pool(parts: Parts, name: str, key: str = "", *, ask: bool = True)
     places, strategy = judge(parts, aim, key)
     return PoolView(
         model=name or None,
-        served_model=aim.model or None,
+        served_model=aim.model if name else None,
         note=aim.note,
         stand_ins=list(aim.stand_ins),
         can_serve=any(place.serves for place in places),
@@ -102,7 +102,7 @@ async def view_pool(parts: Parts, name: str, key: str = "", *, ask: bool = True)
 
 def judge(parts: Parts, aim: Aim, key: str) -> tuple[list[PlaceView], str]:
     """Each account, as requests with the client key of that name find it; and the strategy that chooses among them."""
-    model, pool = aim.model or "", parts.pool
+    model, pool = aim.model or EVERY_MODEL, parts.pool
     prospect = pool.prospect(model, key, aim.suits)
     reserves = pool.reserves(model)
     clients, now = parts.oauth_clients(), parts.clock.now()
@@ -146,7 +146,7 @@ def _show_check(check: Check) -> CheckView:
 
 async def _aim(parts: Parts, name: str, key: str, *, ask: bool) -> Aim:
     if not name:
-        return Aim(model="")
+        return Aim(model=EVERY_MODEL)
     key_id = next((one.id for one in parts.keys.keys if one.name == key), "")
     routed = parts.offer.settled(name, key_id, key)
     if routed is not None:

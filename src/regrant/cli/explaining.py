@@ -111,7 +111,7 @@ def _tell(outlook: Outlook) -> None:
     email, what = one_line(outlook.place.email), one_line(outlook.what)
     if outlook.place.serves:
         say(f"{email} would serve {what}{_turn(outlook)}.")
-    elif outlook.pool.model is not None and outlook.pool.served_model is None:
+    elif outlook.pool.model is not None and outlook.pool.served_model is None and not outlook.in_the_way:
         say(f"{email} would not serve {what}: nobody does.")
     else:
         say(f"{email} would not serve {what}: it is {one_line(_reason(outlook))}.")

@@ -25,6 +25,8 @@ class CooldownIndex:
         self._projects: dict[str, list[tuple[str, Cooldown]]] = {}
         self._accounts: dict[str, list[tuple[str, Cooldown]]] = {}
         for key, cooldown in cooldowns:
+            if key.scope is Scope.PROJECT_MODEL and not key.model:
+                continue  # of the list of models: no request of a client meets it
             held = (key.model or EVERY_MODEL, cooldown)
             match key.scope:
                 case Scope.MODEL:
