@@ -22,6 +22,8 @@ from regrant.notify.alerts import Alerts
 from regrant.oauth.client import GoogleOAuth
 from regrant.oauth.google import OAuthClient
 from regrant.pool.pool import Pool
+from regrant.pool.quota_cloud import CloudReader
+from regrant.pool.quota_guard import QuotaGuard
 from regrant.settings import Loaded, Settings
 from regrant.traffic.exchange import Exchange
 from regrant.traffic.log import TrafficLog
@@ -57,6 +59,10 @@ class Parts(Protocol):
     def oauth(self) -> GoogleOAuth: ...
     @property
     def pool(self) -> Pool: ...
+    @property
+    def quota(self) -> QuotaGuard: ...
+    @property
+    def cloud_quotas(self) -> CloudReader: ...
     @property
     def offer(self) -> Offer: ...
     @property
