@@ -174,6 +174,13 @@ def test_retry_after_is_read_in_both_forms(header: bytes, seconds: float | None)
     assert retry_after([(b"retry-after", header)], NOW) == seconds
 
 
+@pytest.mark.parametrize(
+    ("status", "most_s"), [(429, 86_400), (503, 600)], ids=["one project", "the model, for everybody"]
+)
+def test_a_wait_of_years_is_not_believed(status: int, most_s: int) -> None:
+    assert end_of(judge(status, b"", headers=[(b"retry-after", b"999999999999")])) == NOW + most_s
+
+
 def test_retry_after_counts_where_the_body_names_no_time() -> None:
     assert end_of(judge(429, b"", headers=[(b"retry-after", b"7")])) == NOW + 7
     assert end_of(judge(503, b"", headers=[(b"Retry-After", b"9")])) == NOW + 9

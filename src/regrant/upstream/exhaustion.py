@@ -31,6 +31,7 @@ SHARED_BACKOFF_S, SHARED_BACKOFF_CAP_S = (
     60.0,
 )  # Vertex's dynamic shared quota: no number of ours to wait for
 OVERLOAD_S, OVERLOAD_CAP_S = 2.0, 60.0
+TOLD_CAP_S = 600.0  # what holds a model back for everybody is looked at again before long, whatever was told
 
 BILLING_URL = "https://ai.studio/projects"
 
@@ -102,13 +103,17 @@ def overloaded(status: int, error: ErrorBody, headers: Headers, call: Call) -> F
         whose=Whose.MODEL,
         status=status,
         message=error.message or phrase(status),
-        hold=Hold(Scope.MODEL, call.now + (guess if wait is None else wait), guessed=wait is None),
+        hold=Hold(
+            Scope.MODEL, call.now + (guess if wait is None else min(wait, TOLD_CAP_S)), guessed=wait is None
+        ),
         advice="The model is overloaded at Google for everyone; it is left alone for a moment.",
     )
 
 
 def _told_wait(error: ErrorBody, headers: Headers, now: float) -> float | None:
-    return error.retry_delay_s if error.retry_delay_s is not None else retry_after(headers, now)
+    """Seconds, a day at most: no quota of Google's is longer, and a slip of somebody's in between must not hold anything for years."""
+    told = error.retry_delay_s if error.retry_delay_s is not None else retry_after(headers, now)
+    return None if told is None else min(told, DAY_S)
 
 
 def _moment(wait: float | None, quotas: str, call: Call) -> Hold:
