@@ -409,3 +409,12 @@ def test_script_that_makes_no_sense_is_refused(sandbox: SandboxControl, order: d
         assert answer.code == 400
         assert json.loads(answer.read())["error"]
     assert eventually(lambda: sandbox.state()["scripts"] == [])
+
+
+def test_the_queue_shows_scripts_of_every_kind(sandbox: SandboxControl) -> None:
+    sandbox.script("raw", status=200, body="<html></html>")
+    sandbox.script("raw", json={"a": [1]})
+    sandbox.script("hang", times=None)
+    shown = [one["behaviour"] for one in sandbox.state()["scripts"]]
+    assert [one["kind"] for one in shown] == ["raw", "raw", "hang"]
+    assert [one.get("json") for one in shown] == [None, {"a": [1]}, None]

@@ -153,7 +153,7 @@ class Scripts:
 
     def waiting(self) -> list[JsonObject]:
         return [
-            {"id": script_id, "times_left": queued.left, **msgspec.to_builtins(queued.script)}
+            {"id": script_id, "times_left": queued.left, **_shown(queued.script)}
             for script_id, queued in self._queue.items()
         ]
 
@@ -167,6 +167,17 @@ class Scripts:
                         del self._queue[script_id]
                 return script_id, queued.script.behaviour
         return None
+
+
+def _shown(script: Script) -> JsonObject:
+    """A script as JSON values; `json` null where none was given."""
+    behaviour = script.behaviour
+    if isinstance(behaviour, Raw) and not bytes(behaviour.json):
+        script = msgspec.structs.replace(
+            script, behaviour=msgspec.structs.replace(behaviour, json=msgspec.Raw(b"null"))
+        )
+    shown: JsonObject = msgspec.json.decode(msgspec.json.encode(script))
+    return shown
 
 
 def _matches(script: Script, situation: Situation) -> bool:
