@@ -54,6 +54,44 @@ def serves(pool: Pool) -> bool:
     return False
 
 
+class TurnedClock:
+    """A clock that a person, or the network, sets."""
+
+    def __init__(self) -> None:
+        self.ahead_s = 0.0
+
+    def now(self) -> float:
+        return time.time() + self.ahead_s
+
+    def monotonic(self) -> float:
+        return time.monotonic()
+
+
+async def test_what_was_set_by_a_clock_that_was_far_ahead_ends_when_it_is_set_right(
+    states: tuple[StateDatabase, StateDatabase],
+) -> None:
+    clock = TurnedClock()
+    clock.ahead_s = 365 * 86_400.0
+    shared = SharedCooldowns(states[0])
+    pool = Pool(clock, RoundRobin(), on_cooldown=shared.publish)
+    pool.replace([ANN])
+    task = asyncio.create_task(shared.follow(pool))
+    lease = pool.lease(Wish("m"))
+    assert isinstance(lease, Lease)
+    lease.release()
+    hold = Hold(Scope.PROJECT_MODEL, clock.now() + 60)
+    pool.report(lease, Fault(kind=FaultKind.RATE_LIMITED, whose=Whose.PROJECT, status=429, hold=hold))
+    assert not serves(pool)
+    assert await asyncio.to_thread(states[0].flush, 10)
+    clock.ahead_s = 0.0
+    late = make_pool(SharedCooldowns(states[1]))  # a process that is begun now
+    await SharedCooldowns(states[1]).take_in(late)
+    assert serves(late)
+    await until(lambda: serves(pool))
+    task.cancel()
+    await asyncio.gather(task, return_exceptions=True)
+
+
 async def test_a_cooldown_of_one_process_holds_in_the_other_until_it_is_cleared(
     states: tuple[StateDatabase, StateDatabase],
 ) -> None:

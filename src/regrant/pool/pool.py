@@ -27,6 +27,7 @@ from regrant.pool.waiting import WaitingRoom, Waits
 from regrant.upstream.faults import Fault, Scope
 
 MAX_CENSUSES = 1_000
+CLOCK_SLACK_S = 60.0
 
 
 CooldownChanged = Callable[[CooldownKey, Cooldown | None], None]
@@ -45,6 +46,7 @@ class Pool:
     ) -> None:
         """`trial_after_s` is how soon an account that needs a person is first tried again (`breaker.Trials`); 0: never."""
         self._clock = clock
+        self._offset = clock.now() - clock.monotonic()
         self._plans = Plans(strategy)
         self._on_cooldown = on_cooldown
         self._roster = Roster()
@@ -316,10 +318,23 @@ class Pool:
 
     def observe(self, key: CooldownKey, cooldown: Cooldown | None) -> None:
         """Take over what another process set or (None) cleared."""
+        if cooldown is not None and self._began_in_future(cooldown):
+            return
         if cooldown is not None:
             self._cooldowns.set(key, cooldown.until, cooldown.why, cooldown.strikes, since=cooldown.since)
         elif self._cooldowns.clear(key):
             self._cleared(key)
+
+    def look_at_clock(self) -> None:
+        """End what began in the future: the clock was wrong then and was turned back since, and its end is as wrong. Ask now and then."""
+        offset = self._clock.now() - self._clock.monotonic()
+        turned, self._offset = offset < self._offset - CLOCK_SLACK_S, offset
+        for key, cooldown in self.cooldowns() if turned else ():
+            if self._began_in_future(cooldown):
+                self.clear(key)
+
+    def _began_in_future(self, cooldown: Cooldown) -> bool:
+        return cooldown.since is not None and cooldown.since > self._clock.now() + CLOCK_SLACK_S
 
     def blocked(self, model: str) -> Blocked:
         """The cool-downs that matter for a model now; read it before the next call."""

@@ -45,6 +45,7 @@ class SharedCooldowns:
             for change in changes:
                 if change.kind == KIND:
                     _take(pool, change.key, None if change.deleted else change.value, change.until)
+            pool.look_at_clock()
             await asyncio.sleep(FOLLOW_S)
 
 
