@@ -29,6 +29,7 @@ class Report:
     plan: Plan
     breaches: list[Breach] = field(default_factory=list)
     numbers: dict[str, object] = field(default_factory=dict)
+    requests: int = 0
     met: frozenset[str] = frozenset()
     """The faults that some call met, by their labels."""
     told: str = ""
@@ -86,6 +87,7 @@ def _run(
     if protected:
         report.breaches += _judge_reserves(oracle)
     outcomes = Counter(f"{one.outcome} {one.status or ''}".strip() for one in results)
+    report.requests = len(results)
     report.met = frozenset(call.fault.label for call in oracle.calls if call.fault is not None)
     report.numbers = {
         "requests": len(results),
