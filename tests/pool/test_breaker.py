@@ -186,6 +186,22 @@ def test_clearing_by_hand_ends_what_is_named_and_nothing_else() -> None:
         assert left() == rest
 
 
+@pytest.mark.parametrize("guessed", [True, False])
+@pytest.mark.parametrize("scope", SCOPES)
+def test_a_late_success_ends_nothing_that_a_later_call_was_refused_with(
+    scope: Scope, *, guessed: bool
+) -> None:
+    clock = HandClock()
+    pool = half_opened(scope, clock)
+    slow = take(pool)
+    clock.time += PROBE_S
+    fail(pool, take(pool), scope, 60, clock, guessed=guessed)
+    pool.succeeded(slow)
+    assert isinstance(pool.lease(WISH), Unavailable)
+    clock.time += 60
+    take(pool)
+
+
 # -- accounts that need a person -------------------------------------------------------------------------------------------
 
 ANN = Candidate(id="ann", email="ann@example.com", project="p-ann")

@@ -285,7 +285,9 @@ class Pool:
         """What the request tried works again, for everybody."""
         if lease.probe is not None:
             for key in lease.probe.keys:
-                self.clear(key)
+                held = self._cooldowns.get(key)
+                if held is None or held.probing:  # what a later call was refused with stays
+                    self.clear(key)
 
     def pardon(self, account: Candidate) -> None:
         """End the account's own cool-down, and its project's if that waits for a person: a person has acted."""
