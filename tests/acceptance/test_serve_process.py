@@ -30,6 +30,24 @@ def run_serve(
     )
 
 
+def test_sigterm_while_it_starts_ends_it_with_0(sandbox: SandboxProcess, data_dir: Path) -> None:
+    for mark in ("run", "state.sqlite3", "admin.token"):  # in the order in which they are made
+        folder = data_dir / f"until-{mark}"
+        command = [sys.executable, "-m", "regrant", "serve", "--port", "0", "--data-dir", str(folder)]
+        with subprocess.Popen(
+            command,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+            text=True,
+            env=environment(sandbox.url),
+        ) as process:
+            wait_until((folder / mark).exists, mark)
+            process.send_signal(signal.SIGTERM)
+            _, said = process.communicate(timeout=START_S)
+        assert process.returncode == 0, said
+        assert "Traceback" not in said
+
+
 def test_serve_notes_itself_in_the_run_folder_while_it_runs(sandbox: SandboxProcess, data_dir: Path) -> None:
     before = int(time.time())
     with Gateway(data_dir, sandbox.url) as gateway:

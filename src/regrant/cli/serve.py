@@ -214,7 +214,6 @@ async def _main(
 ) -> None:
     app = build(settings, ledger=ledger)
     app.address = url_of(listener)
-    await app.start()
     server = Server(app.answer)
     loop = asyncio.get_running_loop()
     told = asyncio.Event()
@@ -226,10 +225,14 @@ async def _main(
             server.cut()
         told.set()
 
+    # Before the start, which takes a while where there are many accounts.
     for number in (signal.SIGTERM, signal.SIGINT):
         with contextlib.suppress(NotImplementedError):  # Windows: KeyboardInterrupt does it
             loop.add_signal_handler(number, stop)
     try:
+        await app.start()
+        if told.is_set():
+            return
         await server.start(listener)
         with announce(settings.data_dir, app.address) if first else worker_ready():
             if browser:
