@@ -286,7 +286,7 @@ def test_conversations_go_on_while_the_account_that_serves_them_dies(
 ) -> None:
     for name in ("ann", "bob"):
         account_file(data_dir, name, sandbox.grant(f"{name}@example.com"), fresh=True)
-    with Gateway(data_dir, sandbox.url) as gateway:
+    with Gateway(data_dir, sandbox.url, POOL__SLOW_START_S="0") as gateway:
         with openai.OpenAI(base_url=gateway.url + "/v1", api_key="any", max_retries=0) as sdk:
             client: Any = sdk
             messages: list[Any] = [{"role": "user", "content": 'call get_weather {"city":"Oslo"}'}]

@@ -81,7 +81,7 @@ def test_changes_of_accounts_settings_and_exchanges_are_told(
         exchange = until(lambda: reader.of("exchange"))[0]
         assert set(exchange) == {
             *("id", "at", "dialect", "model", "served_model", "status", "key", "ms", "tokens", "attempts"),
-            *("first_ms", "problem", "dropped"),
+            *("first_ms", "problem", "dropped", "reasons"),
         }
         assert exchange["status"] == answer.status
         office.call("PATCH", "/api/settings", {"pool.max_attempts": 5})

@@ -52,14 +52,14 @@ def _walk(field: Field, place: int, allowed: Allowed | None) -> Candidate | None
 
 
 def _draw(field: Field, key: int, allowed: Allowed | None) -> Candidate | None:
-    """Rendezvous hashing. A tuple of ints hashes alike in every process, and well."""
+    """Rendezvous hashing. A tuple of ints hashes alike in every process; of two it hashes badly, of three well."""
     if allowed is None:
-        numbers = [hash((seed, key)) for seed in field.seeds]
+        numbers = [hash((seed, key, seed)) for seed in field.seeds]
         return field.candidates[numbers.index(max(numbers))] if numbers else None
     best: Candidate | None = None
     highest = -RING
     for candidate, seed in zip(field.candidates, field.seeds, strict=True):
-        number = hash((seed, key))
+        number = hash((seed, key, seed))
         if number > highest and allowed(candidate):
             best, highest = candidate, number
     return best
