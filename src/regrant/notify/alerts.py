@@ -106,7 +106,8 @@ class Alerts:
         try:
             await step
         except Exception as error:
-            log.error("alert_failed", f"an alert may be lost: {error!r}")
+            # Its text might quote the address of a webhook, which is a secret.
+            log.error("alert_failed", f"an alert may be lost: {type(error).__name__}")
 
     async def _employ(self) -> None:
         """A courier for each webhook as it is now."""

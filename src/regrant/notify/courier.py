@@ -125,9 +125,10 @@ class Courier:
             return LOOK_AGAIN_S
         except Exception as error:
             # The boundary of a background task: what fails unforeseen is tried again, until it is too old.
+            # Its text might quote the address, which is a secret.
             log.error(
                 "alert_failed",
-                f"an alert for {self.webhook.name} failed: {error!r}",
+                f"an alert for {self.webhook.name} failed: {type(error).__name__}",
                 webhook=self.webhook.name,
             )
             return TROUBLE_S
