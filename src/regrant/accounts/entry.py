@@ -10,6 +10,7 @@ from regrant.accounts.lifecycle import Kept
 from regrant.accounts.model import Account
 from regrant.accounts.store import Corrupt
 from regrant.oauth.google import Granted, RefusalKind, Refused, Unavailable
+from regrant.secret import Secret
 
 
 @dataclass(frozen=True, slots=True)
@@ -21,6 +22,17 @@ class Landing:
     @property
     def dead(self) -> bool:
         return isinstance(self.answer, Refused) and self.answer.kind is RefusalKind.invalid_grant
+
+
+@dataclass(frozen=True, slots=True)
+class Ready:
+    """What every request asks of an account, decided once for each state of it: it is in the pool and has a fresh token."""
+
+    kept: Kept
+    """The state that this was decided for."""
+    token: Secret
+    until: float
+    """Unix seconds."""
 
 
 @dataclass(slots=True)
@@ -38,6 +50,7 @@ class Entry:
     """The record became unreadable; the last good state stays in service."""
     landing: asyncio.Future[Landing] | None = None
     """Done when the flight's waiters may go on."""
+    ready: Ready | None = None
 
     @property
     def account(self) -> Account:

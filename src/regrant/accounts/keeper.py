@@ -20,7 +20,7 @@ from typing import Any, Protocol
 from regrant import logs
 from regrant.accounts import notices
 from regrant.accounts.background import Background, Work
-from regrant.accounts.entry import Entry, Landing
+from regrant.accounts.entry import Entry, Landing, Ready
 from regrant.accounts.events import (
     Admit,
     AttentionRaised,
@@ -198,12 +198,19 @@ class Keeper:
         `trial`: also that of an account which is out of the pool for its attention alone.
         """
         entry = self._entries.get(account_id)
-        if entry is None or not (entry.account.in_pool or (trial and entry.account.needs_attention_only)):
+        if entry is None:
             return None
-        kept, now = entry.kept, self.clock.now()
+        kept, now, ready = entry.kept, self.clock.now(), entry.ready
+        if ready is not None and ready.kept is kept and now < ready.until:
+            return ready.token
+        account = kept.account
+        if not (account.in_pool or (trial and account.needs_attention_only)):
+            return None
         match kept.freshness(now):
             case Freshness.FRESH:
-                return kept.account.token.access_token
+                if account.in_pool:
+                    entry.ready = Ready(kept, account.token.access_token, account.fresh_until)
+                return account.token.access_token
             case Freshness.STALE:
                 self._want(entry)
                 return kept.account.token.access_token

@@ -164,6 +164,12 @@ class Account(msgspec.Struct, frozen=True, kw_only=True):
             return Freshness.STALE
         return Freshness.FRESH
 
+    @property
+    def fresh_until(self) -> float:
+        """Up to when (unix seconds) `freshness` is FRESH, if there is a token."""
+        ahead_s = min(600.0, self.token.expires_in / 4)
+        return self.token.expiry_timestamp - ahead_s * jitter_share(self.id, self.generation)
+
     def with_event(self, at: float, event: str, detail: str = "") -> Account:
         """The account with one more line in its history; the oldest beyond 50 go."""
         line = HistoryEvent(at=int(at), event=event, detail=detail)

@@ -14,7 +14,7 @@ from regrant.listener.head import Fields, encode_fields
 from regrant.traffic.exchange import Exchange
 
 JSON = (b"content-type", b"application/json")
-
+_JSON_ONLY = (JSON,)
 
 _CONTROLS = dict.fromkeys((*range(32), 127), "?")
 
@@ -75,7 +75,7 @@ class Answering:
         self._conversation.reply(status, self._lines(status, headers), body)
 
     def json(self, status: int, body: bytes) -> None:
-        self.whole(status, (JSON,), body)
+        self.whole(status, _JSON_ONLY, body)
 
     def fail(self, problem: ProblemAnswer) -> None:
         """A problem as the whole answer. After the commit point there is only the way out of dropping the connection."""

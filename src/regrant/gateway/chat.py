@@ -165,4 +165,4 @@ class _Translation:
 def _opening_of(request: Request) -> list[str]:
     """The texts that stay the same through a conversation: the system prompt and the first turn."""
     first = request.turns[0].parts if request.turns else ()
-    return [part.text for part in (*request.system, *first) if isinstance(part, Text)]
+    return [part.text for part in (*request.system, *first) if type(part) is Text]

@@ -104,11 +104,13 @@ def shown_keys(headers: Iterable[tuple[bytes, bytes]], query: bytes) -> list[tup
     for name, raw in headers:
         if name in _HEADERS:
             text = raw.decode("latin-1").strip()
-            shown.append((_HEADERS[name], _without_scheme(text) if name == b"authorization" else text))
+            value = _without_scheme(text) if name == b"authorization" else text
+            if value:
+                shown.append((_HEADERS[name], value))
     if b"key=" in query:
         pairs = parse_qsl(query.decode("latin-1"), encoding="utf-8", errors="replace")
-        shown.extend(("?key=", value) for name, value in pairs if name == "key")
-    return [(place, value) for place, value in shown if value]
+        shown.extend(("?key=", value) for name, value in pairs if name == "key" and value)
+    return shown
 
 
 def effective_mode(server: Server) -> Mode:

@@ -73,7 +73,7 @@ class Passport:
 
     def shown_to(self, mint: str) -> bytes:
         self._mint = mint
-        if self._forgotten or self._mints <= {mint}:
+        if not self._mints or self._forgotten or self._mints == {mint}:
             return self.encoded.body
         body = self._bodies.get(mint)
         if body is None:

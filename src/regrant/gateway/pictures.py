@@ -19,7 +19,7 @@ import msgspec
 
 from regrant.dialects.media import type_of_data
 from regrant.errors import AddressRefused, BodyTooLarge, DialectError, TransportError, UnsendableRequest
-from regrant.messages.model import Media, Part, Request, ToolResult, Turn
+from regrant.messages.model import Media, Part, Request, Text, ToolResult, Turn
 from regrant.transport import model as http
 from regrant.transport.model import Response, Timeouts, Transport
 
@@ -141,6 +141,8 @@ def _named(request: Request) -> list[Media]:
     found: list[Media] = []
     for turn in request.turns:
         for part in turn.parts:
+            if type(part) is Text:
+                continue  # nearly all parts
             inside = part.content if isinstance(part, ToolResult) else (part,)
             found.extend(one for one in inside if isinstance(one, Media) and _fetchable(one.uri))
     return found

@@ -16,7 +16,7 @@ import functools
 import math
 import random
 import time
-from collections.abc import AsyncIterator, Callable, Iterator, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import tzinfo
 
@@ -224,7 +224,7 @@ class Pipeline:
 
     async def _open(self, journey: _Journey, limits: Limits) -> Answer | Refusal:
         while True:
-            lease = await self._lease(journey, limits)
+            lease = journey.replay or self._lease_elsewhere(journey) or await self._lease(journey, limits)
             if isinstance(lease, Unavailable):
                 if journey.away and await self._outlast(journey, limits):
                     continue
@@ -236,23 +236,23 @@ class Pipeline:
             if refusal is not None:
                 return refusal
 
-    async def _lease(self, journey: _Journey, limits: Limits) -> Lease | Unavailable:
-        if journey.replay is not None:
-            return journey.replay
-        wish = Wish(
-            journey.ask.model, journey.ask.key, journey.tried, journey.ask.suits, journey.exchange.key
-        )
-        if journey.refused_projects:
-            elsewhere = self._pool.lease(_outside(journey.refused_projects, wish))
-            if isinstance(elsewhere, Lease):
-                return elsewhere
+    def _lease_elsewhere(self, journey: _Journey) -> Lease | None:
+        """An account of a project that has not refused this request, if one is free."""
+        if not journey.refused_projects:
+            return None
+        elsewhere = self._pool.lease(_outside(journey.refused_projects, _wish(journey)))
+        return elsewhere if isinstance(elsewhere, Lease) else None
+
+    def _lease(self, journey: _Journey, limits: Limits) -> Awaitable[Lease | Unavailable]:
+        if not journey.patient:
+            return self._pool.lease_or_wait(
+                _wish(journey), deadline=journey.deadline, max_wait_s=0, rescue_s=0
+            )
         # Where only some accounts suit, somebody else stands by; a client that is gone before a person can act is told at once.
         patient = journey.exchange.patience_s is None or journey.exchange.patience_s > limits.rescue_s
         rescue_s = limits.rescue_s if journey.ask.suits is None and patient else 0.0
-        if not journey.patient:
-            return await self._pool.lease_or_wait(wish, deadline=journey.deadline, max_wait_s=0, rescue_s=0)
-        return await self._pool.lease_or_wait(
-            wish, deadline=journey.deadline, max_wait_s=limits.max_wait_s, rescue_s=rescue_s
+        return self._pool.lease_or_wait(
+            _wish(journey), deadline=journey.deadline, max_wait_s=limits.max_wait_s, rescue_s=rescue_s
         )
 
     async def _outlast(self, journey: _Journey, limits: Limits) -> bool:
@@ -289,9 +289,12 @@ class Pipeline:
 
     async def _attempt(self, journey: _Journey, lease: Lease, attempt: Attempt) -> Answer | Fault:
         account_id = lease.account.id
-        token = self._keeper.ready_token(account_id) or await self._wait_for_token(journey, lease)
-        if isinstance(token, Fault):
-            return token
+        token = self._keeper.ready_token(account_id)
+        if token is None:
+            waited = await self._wait_for_token(journey, lease)
+            if isinstance(waited, Fault):
+                return waited
+            token = waited
         journey.calls += 1
         if journey.ask.metered:
             self._quota.called(lease.account.project, lease.model)
@@ -444,6 +447,11 @@ def _in_order(ask: Ask) -> Iterator[Ask]:
         with contextlib.suppress(DialectError):
             ask = make()
             yield ask
+
+
+def _wish(journey: _Journey) -> Wish:
+    ask = journey.ask
+    return Wish(ask.model, ask.key, journey.tried, ask.suits, journey.exchange.key)
 
 
 def _seconds_out(refusal: Refusal) -> float:

@@ -122,7 +122,7 @@ class Gateway:
         settings = self._settings()
         if settings.traffic.record_bodies:
             exchange.bodies = Bodies()
-        cors = cors_lines(headers, settings.server)
+        cors = cors_lines(headers, settings.server) if b"origin" in headers else b""
         id_header = b"request-id" if route.speech is Speech.ANTHROPIC else b""
         answering = Answering(conversation, exchange, cors, id_header)
         return Inbound(conversation, route, headers, exchange, answering)

@@ -19,6 +19,8 @@ SESSION_HEADERS = (
 )
 """Lower-case names, the first present wins: a thread before the session that it is part of. Source: docs/sources.md, section 6."""
 
+_SESSION_HEADERS = frozenset(SESSION_HEADERS)
+
 AGENT_HEADER = b"x-claude-code-agent-id"
 """Subagents share their session's id and nothing else: each is a conversation with a prompt cache of its own."""
 
@@ -40,28 +42,27 @@ def derive_key(
     (system prompt and first user message; asked for only then), which do not change as the conversation grows. `client` is the
     id of the API key: two keys never share a conversation.
     """
-    for name in SESSION_HEADERS:
-        if value := headers.get(name):
-            agent = headers.get(AGENT_HEADER, b"")
-            return _digest("session", client, value.decode("latin-1"), agent.decode("latin-1"))
+    if not _SESSION_HEADERS.isdisjoint(headers):
+        for name in SESSION_HEADERS:
+            if value := headers.get(name):
+                agent = headers.get(AGENT_HEADER, b"")
+                return _digest("session", client, value.decode("latin-1"), agent.decode("latin-1"))
     if prompt_cache_key:
         return _digest("cache", client, prompt_cache_key)
     if user_id:
         return _digest("user", client, user_id)
-    texts = [_gist(text) for text in _few(opening())]
-    return _digest("opening", client, *texts) if any(texts) else None
-
-
-def _few(texts: Sequence[str]) -> Sequence[str]:
-    half = MAX_TEXTS // 2
-    return texts if len(texts) <= MAX_TEXTS else [*texts[:half], *texts[-half:]]
+    texts = opening()
+    if len(texts) > MAX_TEXTS:
+        texts = [*texts[: MAX_TEXTS // 2], *texts[-MAX_TEXTS // 2 :]]
+    gists = [text if len(text) <= 2 * GIST_CHARS else _gist(text) for text in texts]
+    return _digest("opening", client, *gists) if any(gists) else None
 
 
 def _gist(text: str) -> str:
-    return text if len(text) <= 2 * GIST_CHARS else f"{len(text)} {text[:GIST_CHARS]}{text[-GIST_CHARS:]}"
+    return f"{len(text)} {text[:GIST_CHARS]}{text[-GIST_CHARS:]}"
 
 
 def _digest(*parts: str) -> int:
-    joined = "".join([f"{len(part)}:{part}" for part in parts])
-    hashed = blake2b(joined.encode("utf-8", "surrogatepass"), digest_size=8)
+    # A NUL in a text might make two conversations of one client alike, which costs nothing but a cache.
+    hashed = blake2b("\0".join(parts).encode("utf-8", "surrogatepass"), digest_size=8)
     return int.from_bytes(hashed.digest())
