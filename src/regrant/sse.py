@@ -6,7 +6,7 @@ understood: no known server sends it.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+import msgspec
 
 KEEP_ALIVE = b": keep-alive\n\n"
 """A comment, which every client skips."""
@@ -15,8 +15,7 @@ STRAY_LIMIT_BYTES = 65_536
 """How much of what is not SSE is kept: an error object fits, a misdirected download does not."""
 
 
-@dataclass(frozen=True, slots=True)
-class SseEvent:
+class SseEvent(msgspec.Struct, frozen=True, gc=False):
     data: bytes
     name: bytes = b""
 
@@ -48,6 +47,8 @@ class SseDecoder:
             self._tail.append(chunk)
             chunk = b"".join(self._tail)
             self._tail.clear()
+        if b"\r" in chunk:
+            chunk = chunk.replace(b"\r\n", b"\n")
         lines = chunk.split(b"\n")
         if rest := lines.pop():
             self._tail.append(rest)
@@ -55,22 +56,20 @@ class SseDecoder:
 
     def end(self) -> list[SseEvent]:
         """What is left when the stream is over: an event that lacks only its blank line counts."""
-        lines = [b"".join(self._tail), b""]
+        lines = [b"".join(self._tail).removesuffix(b"\r"), b""]
         self._tail.clear()
         return self._read_lines(lines)
 
     def _read_lines(self, lines: list[bytes]) -> list[SseEvent]:
         events: list[SseEvent] = []
         for line in lines:
-            if line.endswith(b"\r"):
-                line = line[:-1]
-            if line.startswith(b"data:"):
-                self._data.append(line[6:] if line[5:6] == b" " else line[5:])
-            elif not line:
-                if self._data:
-                    events.append(SseEvent(b"\n".join(self._data), self._name))
-                    self._data = []
+            if not line:
+                if data := self._data:
+                    events.append(SseEvent(data[0] if len(data) == 1 else b"\n".join(data), self._name))
+                    data.clear()
                 self._name = b""
+            elif line.startswith(b"data:"):
+                self._data.append(line[6:] if line[5:6] == b" " else line[5:])
             else:
                 self._read_other(line)
         return events

@@ -147,13 +147,14 @@ class _Translation:
 
     def add(self, events: list[Event]) -> None:
         """Raises DialectError for a part that the dialect cannot hold; what came before it is kept."""
+        encode, pieces = self.encoder.encode, self._pieces
         for event in events:
             if isinstance(event, Failed):
                 self.problem = event.problem
                 return
             if isinstance(event, Finished):
                 self._exchange.usage = event.usage
-            self._pieces.append(self.encoder.encode(event))
+            pieces.append(encode(event))
 
     def take(self) -> bytes:
         """What was translated since the last call."""

@@ -5,20 +5,11 @@ A malformed body is refused here, before an account is asked; all else is Google
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from typing import Any
 
 import msgspec
 
 from regrant.errors import DialectError
-
-
-class _Part(msgspec.Struct):
-    text: Any = None
-
-
-class _Content(msgspec.Struct):
-    parts: Any = None
 
 
 class _Body(msgspec.Struct):
@@ -28,8 +19,12 @@ class _Body(msgspec.Struct):
     cached: Any = msgspec.field(default=None, name="cachedContent")
 
 
-@dataclass(frozen=True, slots=True)
-class Opening:
+_BODY = msgspec.json.Decoder(_Body)
+_CONTENTS = msgspec.json.Decoder(list[msgspec.Raw])
+_ANYTHING: msgspec.json.Decoder[Any] = msgspec.json.Decoder()
+
+
+class Opening(msgspec.Struct, frozen=True):
     """Texts that stay the same through a conversation, and the name of the cached content in use."""
 
     texts: tuple[str, ...] = ()
@@ -39,7 +34,7 @@ class Opening:
 def read_opening(body: bytes) -> Opening:
     """Raises DialectError for a body that is no JSON object."""
     try:
-        found = msgspec.json.decode(body, type=_Body)
+        found = _BODY.decode(body)
     except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
         raise DialectError(f"The request body is not a JSON object: {error}") from error
     system = found.system if bytes(found.system) != b"null" else found.system_snake
@@ -50,10 +45,11 @@ def read_opening(body: bytes) -> Opening:
 def _texts(raw: msgspec.Raw) -> list[str]:
     """The texts of a content, or of the first of several."""
     try:
-        value = msgspec.json.decode(raw)
+        if bytes(memoryview(raw)[:1]) == b"[":  # the whole conversation, of which the first content is enough
+            raw = next(iter(_CONTENTS.decode(raw)), raw)
+        content = _ANYTHING.decode(raw)
     except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
         return []
-    content = value[0] if isinstance(value, list) and value else value
     parts = content.get("parts") if isinstance(content, dict) else None
     parts = parts if isinstance(parts, list) else [parts]
     return [part["text"] for part in parts if isinstance(part, dict) and isinstance(part.get("text"), str)]

@@ -9,12 +9,11 @@ from __future__ import annotations
 from collections.abc import AsyncIterator, Callable, Mapping
 from typing import Protocol, TypeAlias
 
-import msgspec
-
 from regrant.dialects import gemini
+from regrant.dialects.decoding import is_json_object
 from regrant.dialects.gemini import GeminiStreamScanner, StreamForm
 from regrant.messages.model import Reply, ToolCall
-from regrant.messages.stream import Event, Failed, Finished, PartStarted
+from regrant.messages.stream import Event, Failed, Finished, PartDelta, PartStarted
 from regrant.transport.model import Response
 
 Note: TypeAlias = Callable[[ToolCall], None]
@@ -68,8 +67,9 @@ class Relay:
 
     def end(self) -> None:
         self.scanner.end()
-        if self.scanner.form == "json" and not _is_object(body := b"".join(self.held)):
-            self._garbled = body
+        if self.scanner.form == "json" and not self.scanner.legible:
+            body = b"".join(self.held)
+            self._garbled = None if is_json_object(body) else body
 
     def take(self) -> bytes:
         """What was held back until now, without the bracket that would make a broken array look complete."""
@@ -78,14 +78,6 @@ class Relay:
         if self.scanner.closed and self.incomplete:
             return held.rstrip().removesuffix(b"]")
         return held
-
-
-def _is_object(body: bytes) -> bool:
-    try:
-        msgspec.json.decode(body, type=dict[str, msgspec.Raw])
-    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
-        return False
-    return True
 
 
 class Stream:
@@ -116,16 +108,18 @@ class Stream:
     def _take(self, events: list[Event]) -> None:
         for event in events:
             match event:
-                case Failed():
-                    self.over = True
-                    if not self._ready:
-                        self._failure = event.upstream_error
-                case Finished():
-                    self.over = self._ready = True
+                case PartDelta():
+                    pass  # nearly all events of a long stream
                 case PartStarted():
                     self._ready = True
                     if isinstance(event.part, ToolCall):
                         self._note(event.part)
+                case Finished():
+                    self.over = self._ready = True
+                case Failed():
+                    self.over = True
+                    if not self._ready:
+                        self._failure = event.upstream_error
                 case _:
                     pass
         self.events += events

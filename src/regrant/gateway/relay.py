@@ -40,11 +40,7 @@ class GeminiRelay:
             inbound.refuse(models, gemini)
             return
         exchange.served_model = models[0]
-        query = [
-            pair
-            for pair in parse_qsl(inbound.query.decode("latin-1"), keep_blank_values=True)
-            if pair[0] != "key"
-        ]
+        query = _without_key(inbound.query) if inbound.query else []
         form = _form(route.method, dict(query))
         key = derive_key(
             client=inbound.client_id,
@@ -60,7 +56,7 @@ class GeminiRelay:
             call = ModelCall(
                 model=model,
                 method=route.method,
-                query=urlencode(query),
+                query=urlencode(query) if query else "",
                 body=RelayedBody(inbound.body if same else rename_models(inbound.body, model)),
                 headers=headers,
             )
@@ -77,6 +73,12 @@ class GeminiRelay:
             await _answer(outcome, inbound.answering, form)
         finally:
             await outcome.close()
+
+
+def _without_key(query: bytes) -> list[tuple[str, str]]:
+    """The fields of the address that go on to Google: all but a client key."""
+    pairs = parse_qsl(query.decode("latin-1"), keep_blank_values=True)
+    return [pair for pair in pairs if pair[0] != "key"]
 
 
 def _refuse(refusal: Refusal, answering: Answering) -> None:

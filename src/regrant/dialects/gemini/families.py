@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import re
 from dataclasses import dataclass
-from functools import lru_cache
+from functools import cached_property, lru_cache
 
 from regrant.messages.model import Effort
 
@@ -18,45 +18,47 @@ _NEWEST = (99, 0)
 _LEVELS = {Effort.LOW: "LOW", Effort.MEDIUM: "MEDIUM"}
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True)
 class Family:
+    """One for each name, as `family_of` remembers them: what follows from the name is worked out once."""
+
     version: tuple[int, int]
     lite: bool
     pro: bool
     draws: bool = False
     """It answers with pictures."""
 
-    @property
+    @cached_property
     def needs_signatures(self) -> bool:
         """A tool call of the current turn without its thought signature is refused."""
         return self.version >= (3, 0)
 
-    @property
+    @cached_property
     def thinks_by_level(self) -> bool:
         return self.version >= (3, 0)
 
-    @property
+    @cached_property
     def thinks(self) -> bool:
         """How hard it thinks can be set."""
         return self.version >= (2, 5) and not self.draws
 
-    @property
+    @cached_property
     def json_with_tools(self) -> bool:
         """JSON output, and tools that Google runs, may be combined with functions."""
         return self.version >= (3, 0)
 
-    @property
+    @cached_property
     def media_in_results(self) -> bool:
         return self.version >= (3, 0)
 
-    @property
+    @cached_property
     def sampling(self) -> bool:
         """temperature, topP and topK have an effect; later models ignore them and are announced to refuse them."""
         if self.lite:
             return self.version < (3, 5)
         return self.version < (3, 6)
 
-    @property
+    @cached_property
     def budgets(self) -> tuple[int, int]:
         """The least and the greatest thinking budget above zero, in tokens."""
         if self.pro:

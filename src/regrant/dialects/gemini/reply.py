@@ -85,20 +85,19 @@ class ChunkReader:
         self._started = False
         self._calls = 0
         self._blocked = ""
-        self._usage = Usage()
+        self._usage: wire.UsageMetadata | None = None
 
-    def read(self, chunk: wire.GenerateReply) -> list[Event]:
-        events: list[Event] = []
+    def read(self, chunk: wire.GenerateReply, events: list[Event]) -> None:
+        """Add what `chunk` tells to `events`."""
         if not self._started:
             self._started = True
             events.append(Started(id=chunk.response_id or "", model=chunk.model_version or ""))
         if chunk.usage_metadata is not None:
-            self._usage = read_usage(chunk.usage_metadata)
+            self._usage = chunk.usage_metadata
         if chunk.prompt_feedback is not None and chunk.prompt_feedback.block_reason:
             self._blocked = chunk.prompt_feedback.block_reason
         for candidate in chunk.candidates or ():
             self._read_candidate(candidate, events)
-        return events
 
     def finish(self) -> list[Event]:
         events: list[Event] = []
@@ -106,11 +105,12 @@ class ChunkReader:
             return [Failed(problem=_TOO_SHORT)]
         for number, state in self._candidates.items():
             self._end_part(number, state, None, events)
+        usage = Usage() if self._usage is None else read_usage(self._usage)
         if not self._candidates:
             blocked = Finish(choice=0, reason=FinishReason.CONTENT_FILTER, detail=self._blocked)
-            return [Finished(finishes=(blocked,), usage=self._usage)]
-        finishes = tuple(self._finish(number) for number in sorted(self._candidates))
-        events.append(Finished(finishes=finishes, usage=self._usage))
+            return [Finished(finishes=(blocked,), usage=usage)]
+        finishes = tuple([self._finish(number) for number in sorted(self._candidates)])
+        events.append(Finished(finishes=finishes, usage=usage))
         return events
 
     def _complete(self) -> bool:
@@ -161,6 +161,8 @@ class ChunkReader:
         elif part.file_data is not None:
             link = part.file_data
             self._add_whole(number, state, Media(mime=link.mime_type, uri=link.file_uri), events)
+        elif part.text is not None:
+            self._add_text(number, state, part, part.text, events)
         elif (text := _text_of(part)) is not None:
             self._add_text(number, state, part, text, events)
 
@@ -239,17 +241,19 @@ class GeminiReplyDecoder:
         for event in received:
             if self._over:
                 break
-            events.extend(self._read(event.data))
+            self._read(event.data, events)
         return events
 
-    def _read(self, data: bytes) -> list[Event]:
+    def _read(self, data: bytes, events: list[Event]) -> None:
         try:
             chunk = _decode(data, _CHUNK)
         except _UNREADABLE:
-            return [self._fail(read_error(data), data)]
+            events.append(self._fail(read_error(data), data))
+            return
         if len(chunk.error):
-            return [self._fail(read_error(data), data)]
-        return self._reader.read(chunk)
+            events.append(self._fail(read_error(data), data))
+        else:
+            self._reader.read(chunk, events)
 
     def _fail(self, error: UpstreamError | None, body: bytes) -> Failed:
         self._over = True
@@ -270,7 +274,7 @@ def decode_reply(body: bytes, *, call_prefix: str, names: Mapping[str, str] = NO
     reader = ChunkReader(call_prefix=call_prefix, names=names)
     events: list[Event] = []
     for chunk in chunks:
-        events += reader.read(chunk)
+        reader.read(chunk, events)
     events += reader.finish()
     return events
 
@@ -320,8 +324,7 @@ def _decode(data: bytes, decoder: msgspec.json.Decoder[T]) -> T:
 
 
 def _text_of(part: wire.ReplyPart) -> str | None:
-    if part.text is not None:
-        return part.text
+    """What a part that is no text says in words."""
     if part.executable_code is not None:
         language = part.executable_code.language.lower().removesuffix("_unspecified")
         return f"\n```{language}\n{part.executable_code.code.rstrip()}\n```\n"
