@@ -42,7 +42,7 @@ async def announced_by_system(folder: Path) -> AsyncGenerator[frozenset[str], No
         folder,
         watch_filter=None,
         debounce=GATHER_MS,
-        step=GATHER_MS // 2,
+        step=GATHER_MS,  # it wakes up so often for as long as the process lives
         rust_timeout=int(RESCAN_S * 1000),
         yield_on_timeout=True,
         recursive=False,
