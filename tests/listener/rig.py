@@ -236,7 +236,9 @@ class Rig:
 async def serving(
     handle: Handler | None = None, *, limits: Limits = DEFAULT, host: str = "127.0.0.1", send_buffer: int = 0
 ) -> AsyncIterator[Rig]:
-    """Run the server. At the end it must have let go of every connection and task."""
+    """Run the server. At the end it must have let go of every connection and task, and the loop have met no error."""
+    errors: list[object] = []
+    asyncio.get_running_loop().set_exception_handler(lambda _, context: errors.append(context))
     answerer = Answerer()
     server = Server(handle or answerer, limits=limits)
     listener = bind(host, 0)
@@ -248,6 +250,7 @@ async def serving(
         await until(lambda: not server.connections and not server.busy)
     finally:
         await server.stop(drain_s=0)
+    assert errors == []
 
 
 async def until(condition: Callable[[], bool]) -> None:

@@ -60,6 +60,26 @@ async def test_a_client_that_leaves_within_its_body_ends_the_request() -> None:
         await until(lambda: rig.answerer.ended == ["/echo cancelled"])
 
 
+async def test_a_client_that_leaves_cancels_its_request_once() -> None:
+    """Also while its body is coming: a second cancellation would interrupt what the first one cleans up."""
+    cancelling: list[int] = []
+
+    async def read(conversation: Conversation) -> None:
+        conversation.leaving_cancels = True
+        task = asyncio.current_task()
+        assert task is not None
+        try:
+            await asyncio.Event().wait()
+        finally:
+            cancelling.append(task.cancelling())
+
+    async with serving(read) as rig:
+        async with rig.client() as client:
+            await client.send(get("/", "Content-Length: 9", method="POST") + b"half")
+            await until(lambda: rig.server.busy == 1)
+        await until(lambda: cancelling == [1])
+
+
 async def test_requests_in_line_are_not_begun_for_a_client_that_left() -> None:
     async with serving() as rig:
         async with rig.client() as client:
@@ -145,7 +165,13 @@ async def test_ten_thousand_connections_leave_nothing_behind() -> None:
 
 
 async def test_at_the_end_idle_connections_are_closed_and_streams_are_finished() -> None:
-    async with serving() as rig, rig.client() as idle, rig.client() as busy, rig.client() as half:
+    unswept = Limits(sweep_s=60)
+    async with (
+        serving(limits=unswept) as rig,
+        rig.client() as idle,
+        rig.client() as busy,
+        rig.client() as half,
+    ):
         await busy.send(get("/stream"))
         await idle.send(get())
         await idle.answer()

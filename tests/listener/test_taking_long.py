@@ -37,11 +37,12 @@ async def test_half_a_second_head_is_given_up_after_the_first_answer() -> None:
 
 
 async def test_the_time_that_an_answer_takes_is_not_the_next_head_s() -> None:
-    async with serving(limits=HEADS) as rig, rig.client() as client:
+    async with serving(limits=Limits(head_s=1, sweep_s=QUICK)) as rig, rig.client() as client:
         await client.send(get("/gate") + b"GET /echo HT")
-        await asyncio.sleep(0.4)
+        await asyncio.sleep(1.2)
         rig.answerer.gate.set()
         assert (await client.answer()).body == b"at last"
+        await asyncio.sleep(5 * QUICK)
         await client.send(b"TP/1.1\r\nHost: localhost\r\n\r\n")
         assert (await client.answer()).status == 200
 
