@@ -71,6 +71,8 @@ class Routed(msgspec.Struct, frozen=True):
     @property
     def googles(self) -> tuple[str, ...]:
         """Those that are no Claude models, which only Messages requests get to; all, where there are no others."""
+        if len(self.models) == 1:
+            return self.models
         return tuple(model for model in self.models if not is_claude(model)) or self.models
 
 

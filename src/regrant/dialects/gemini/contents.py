@@ -49,6 +49,7 @@ class _Builder:
         self._family = family
         self._signatures = signatures
         self._turns = request.turns
+        self._last_word: int | None = None
         self._results: dict[str, list[ToolResult]] = {}
         for turn in request.turns:
             for part in turn.parts:
@@ -107,12 +108,18 @@ class _Builder:
                 case Media():
                     encoded.append(_encode_media(part, f"messages[{index}].content[{number}]"))
                 case ToolCall():
-                    signed = first_call and index > _last_word_of_the_user(self._turns)
+                    signed = first_call and index > self._find_last_word()
                     encoded.append(self._encode_call(part, required=signed))
                     first_call = False
                 case Thinking() | ToolResult():
                     pass  # thoughts are not wanted back; results stand where their calls are
         return encoded
+
+    def _find_last_word(self) -> int:
+        """Looked for once: an agent's conversation has a hundred calls after it."""
+        if self._last_word is None:
+            self._last_word = _last_word_of_the_user(self._turns)
+        return self._last_word
 
     def _encode_call(self, call: ToolCall, *, required: bool) -> wire.Part:
         signature = self._signatures(call)
