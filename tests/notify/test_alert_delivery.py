@@ -6,7 +6,10 @@ import asyncio
 import io
 import json
 import socket
+import sqlite3
 import threading
+import time
+from contextlib import closing
 from pathlib import Path
 
 import pytest
@@ -14,7 +17,9 @@ from tests.notify.conftest import Start
 from tests.notify.facts import closed, opened, until, webhook
 from tests.notify.receiver import Receiver, Reply, is_genuine
 
+from regrant.database import BUSY_MS
 from regrant.notify.answers import Again, Delivered, Refused
+from regrant.notify.outbox import file_outbox
 
 WORD = "pretend-signing-word"
 
@@ -79,6 +84,23 @@ async def test_an_alert_that_cannot_be_written_at_all_does_not_silence_the_next(
         alerts.incident_changed(opened(id="death-2"))
         assert await came(receiver, 1) == ["death-2-opened"]
     await _logged(said, "alert_failed")
+
+
+async def test_a_database_that_is_locked_takes_no_thread_from_anybody_else(
+    start: Start, tmp_path: Path
+) -> None:
+    path = tmp_path / "state.sqlite3"
+    file_outbox(path).close()
+    with closing(sqlite3.connect(path, isolation_level=None)) as somebody_else:
+        somebody_else.execute("begin immediate")
+        before = threading.active_count()
+        alerts = start(*(webhook(f"http://127.0.0.1:9/{number}") for number in range(40)))
+        alerts.incident_changed(opened())
+        async with asyncio.timeout(BUSY_MS / 1000 * 0.8):  # each of them waits for so long
+            await until(lambda: threading.active_count() > before)
+            for _ in range(20):
+                await asyncio.to_thread(time.sleep, 0.01)
+        somebody_else.execute("rollback")
 
 
 async def test_a_receiver_that_is_down_gets_everything_in_order_once_it_is_up(

@@ -77,9 +77,10 @@ class Alerts:
         if self._clerk is not None:
             await asyncio.wait([self._clerk])
         await self._dismiss(list(self._couriers))
-        for box in self._boxes or ():
+        boxes, self._boxes = self._boxes or (), None
+        for box in boxes:
             with contextlib.suppress(sqlite3.Error, OSError):  # its hold ends by itself
-                await asyncio.to_thread(box.close)
+                await box.off_loop(box.close)
 
     async def try_out(self, name: str = "") -> list[tuple[Webhook, Outcome]]:
         """Send a test now to every webhook, or to those of that name, past the outbox. What each made of it."""
@@ -151,9 +152,9 @@ class Alerts:
                 continue
             now = self._clock.now()
             try:
-                added = await asyncio.to_thread(on_disk.put, key, alert, now)
+                added = await on_disk.off_loop(on_disk.put, key, alert, now)
                 if not added and alert.phase != "opened":  # its beginning may have been kept in memory
-                    await asyncio.to_thread(in_memory.put, key, alert, now)
+                    await in_memory.off_loop(in_memory.put, key, alert, now)
             except (sqlite3.Error, OSError) as error:
                 log.warning(
                     "alert_not_stored",
@@ -161,7 +162,7 @@ class Alerts:
                     webhook=courier.webhook.name,
                     alert=alert.id,
                 )
-                await asyncio.to_thread(in_memory.put, key, alert, now, certain=True)
+                await in_memory.off_loop(in_memory.put, key, alert, now, certain=True)
             courier.wake()
 
 

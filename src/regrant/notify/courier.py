@@ -111,7 +111,7 @@ class Courier:
     async def _serve(self, box: Outbox) -> float:
         """Send what is due in that box, at most one; seconds until there may be more to do."""
         try:
-            found = await asyncio.to_thread(self._look, box)
+            found = await box.off_loop(self._look, box)
             match found:
                 case None:
                     return LOOK_AGAIN_S
@@ -153,10 +153,10 @@ class Courier:
         if isinstance(outcome, Again):
             wait_s = max(pause(delivery.tries + 1, self._chance()), min(outcome.after_s or 0.0, MAX_AGE_S))
             due = self._clock.now() + wait_s
-            await asyncio.to_thread(box.postpone, self._key, delivery.seq, due)
+            await box.off_loop(box.postpone, self._key, delivery.seq, due)
             return
         self._settled[alert.id] = outcome
-        await asyncio.to_thread(box.finish, self._key, delivery.seq)
+        await box.off_loop(box.finish, self._key, delivery.seq)
         del self._settled[alert.id]
 
     def _tell(self, alert: Alert, outcome: Outcome, tries: int) -> None:

@@ -7,18 +7,24 @@ raises sqlite3.Error or OSError when the file cannot be used.
 
 from __future__ import annotations
 
+import asyncio
 import sqlite3
 import threading
 import uuid
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Final, Protocol
+from typing import Final, ParamSpec, Protocol, TypeVar
 
 import msgspec
 
 from regrant.database import BUSY_MS, Database, Transaction
 from regrant.notify.alert import Alert
+
+P = ParamSpec("P")
+T = TypeVar("T")
 
 MAX_WAITING: Final = 500  # per webhook; beyond it the oldest is given up
 MAX_AGE_S: Final = 86_400.0
@@ -63,6 +69,11 @@ class Outbox:
         self._database = database
         self._holder = uuid.uuid4().hex
         self._lock = threading.Lock()
+        self._thread = ThreadPoolExecutor(1, thread_name_prefix="alerts")
+
+    async def off_loop(self, work: Callable[P, T], *args: P.args, **kwargs: P.kwargs) -> T:
+        """Do what blocks in the one thread of this box: a file that is locked for long keeps no thread from anybody else."""
+        return await asyncio.get_running_loop().run_in_executor(self._thread, lambda: work(*args, **kwargs))
 
     def put(self, webhook: str, alert: Alert, now: float, *, certain: bool = False) -> bool:
         """Add an alert to the webhook's line unless it was told, or what it ends was never told. Whether it was added.
@@ -139,6 +150,7 @@ class Outbox:
                     cursor.execute("delete from alert_line where holder = ?", (self._holder,))
             finally:
                 self._database.close()
+                self._thread.shutdown(wait=False)
 
     def _release(self, cursor: sqlite3.Cursor, webhook: str) -> None:
         cursor.execute("delete from alert_line where webhook = ? and holder = ?", (webhook, self._holder))
