@@ -16,6 +16,7 @@ import socket
 import sys
 import time
 from collections.abc import Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
@@ -36,6 +37,7 @@ from regrant.traffic.ledger import Ledger
 
 DRAIN_S = 30
 BACKLOG = 2048
+THREADS = 32  # for files and databases, begun as needed: a few that hang on a lock or a slow disk must not hold up the rest
 
 log = logs.get("serve")
 
@@ -216,6 +218,7 @@ async def _main(
     app.address = url_of(listener)
     server = Server(app.answer)
     loop = asyncio.get_running_loop()
+    loop.set_default_executor(ThreadPoolExecutor(THREADS, thread_name_prefix="work"))
     told = asyncio.Event()
 
     def stop() -> None:
