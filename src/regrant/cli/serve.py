@@ -10,6 +10,7 @@ from __future__ import annotations
 import argparse
 import asyncio
 import contextlib
+import gc
 import os
 import signal
 import socket
@@ -236,6 +237,7 @@ async def _main(
         await app.start()
         if told.is_set():
             return
+        gc.freeze()  # what is here now stays: no collection in the middle of a request need look at it
         await server.start(listener)
         with announce(settings.data_dir, app.address) if first else worker_ready():
             if browser:
