@@ -325,6 +325,19 @@ def test_max_attempts_counts_calls_to_the_model_and_not_dead_accounts(
         assert gateway.chat(model=OTHER_MODEL).status == 200
 
 
+def test_refused_tokens_that_cannot_be_renewed_cost_no_more_calls_than_max_attempts(
+    sandbox: SandboxProcess, data_dir: Path
+) -> None:
+    names = ["ann", "bob", "cara", "dora", "eve", "finn"]
+    projects(sandbox, data_dir, **{name: f"project-{name}" for name in names})
+    with Gateway(data_dir, sandbox.url, POOL__MAX_ATTEMPTS="2", POOL__MAX_WAIT_S="0") as gateway:
+        for name in names:
+            sandbox.expire(f"{name}@example.com")
+        sandbox.script("error", name="internal_failure", endpoint="token", times=None)
+        assert gateway.chat().status == 503
+        assert len(model_calls(sandbox)) == 2
+
+
 # -- whose turn --------------------------------------------------------------------------------------------------------
 
 

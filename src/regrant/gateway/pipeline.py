@@ -403,7 +403,7 @@ class Pipeline:
             replayed=journey.replayed,
             mended=fault.kind is FaultKind.SIGNATURE_REFUSED and journey.ask.forget_signatures(),
         )
-        if not verdict.is_counted(fault) and journey.replayed:
+        if fault.kind is FaultKind.ACCOUNT_DIED and journey.replayed:
             journey.calls -= 1  # the refused call ended in the account's death
         if lease.trial and fault.attention is not None:
             journey.calls -= 1  # the request was lent to find this out; it loses no attempt by it

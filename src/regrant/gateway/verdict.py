@@ -89,11 +89,6 @@ def is_outage(fault: Fault) -> bool:
     return fault.remedy is Remedy.ONCE_MORE
 
 
-def is_counted(fault: Fault) -> bool:
-    """Whether the attempt counts against `max_attempts`: a failed refresh and a death do not."""
-    return fault.kind not in _UNCOUNTED
-
-
 def is_about_the_model(fault: Fault) -> bool:
     """Whether the same request may fare better with another model: not a mistake of the client's, nor Google being away."""
     return fault.kind not in _ABOUT_THE_REST
