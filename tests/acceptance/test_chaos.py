@@ -8,6 +8,7 @@ from __future__ import annotations
 from pathlib import Path
 
 import pytest
+from tests.acceptance.chaos import faults
 from tests.acceptance.chaos.run import run
 from tests.sandbox_client import SandboxProcess
 
@@ -26,3 +27,9 @@ def test_thousands_of_requests_meet_every_fault_and_every_promise_is_kept(
     assert not report.breaches, report.told
     assert report.requests > SECONDS * PER_SECOND, "the crowd was there"
     assert len(report.met) > 15, f"few faults were met: {sorted(report.met)}"
+
+
+def test_every_error_that_the_sandbox_knows_is_played(sandbox: SandboxProcess) -> None:
+    played = {fault.fields.get("name") for fault in faults.ALL} | set(faults.DEADLY)
+    played |= {behaviour.get("name") for behaviour in faults.TOKEN_TROUBLES}
+    assert set(sandbox.state()["errors"]) <= played

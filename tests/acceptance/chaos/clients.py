@@ -159,6 +159,8 @@ def _stream_is_whole(dialect: Dialect, body: bytes) -> bool:
         return False
     if dialect == "openai":
         return events[-1] == b"[DONE]" and b'"error"' not in body
+    if not _is_json(events[-1]):
+        return False
     last: Any = json.loads(events[-1])
     if dialect == "anthropic":
         return bool(last.get("type") == "message_stop")

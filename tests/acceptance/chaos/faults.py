@@ -137,7 +137,7 @@ KINDS: tuple[tuple[tuple[Fault, ...], int], ...] = (
     (TOKENS_REFUSED, 2),
     (OUTAGES, 1),
     (OVERLOADS, 1),
-    (BREAKS, 1),
+    (BREAKS, 2),
     (SLOW, 1),
 )
 """Groups of faults of the model API with how often each is played in a round; LONG_LIMITS have their own turns."""
@@ -151,7 +151,9 @@ TOKEN_TROUBLES: tuple[dict[str, Any], ...] = (
     {"kind": "error", "name": "html_sorry"},
     {"kind": "error", "name": "captive_portal"},
     {"kind": "error", "name": "invalid_client"},
+    {"kind": "error", "name": "invalid_client_secret"},
     {"kind": "error", "name": "deleted_client"},
+    {"kind": "error", "name": "disabled_client"},
     {"kind": "error", "name": "unauthorized_client"},
     {"kind": "error", "name": "invalid_scope"},
     {"kind": "error", "name": "admin_policy_enforced"},
@@ -160,7 +162,8 @@ TOKEN_TROUBLES: tuple[dict[str, Any], ...] = (
     {"kind": "reset"},
     {"kind": "cut", "after_chunks": 1},
     {"kind": "slow", "seconds": 1.0},
-    {"kind": "hang"},
     {"kind": "rotate"},
 )
+TOKEN_HANG = {"kind": "hang"}
+"""Lasts until the gateway gives the refresh up, which is longer than a request lives here: rare."""
 ALL = tuple(fault for group, _ in KINDS for fault in group) + LONG_LIMITS

@@ -33,7 +33,8 @@ class Breach:
     text: str
     number: int = -1
     who: str = ""
-    """Whose history explains it, if anybody's."""
+    """Whose history explains it, if anybody's; with `model` that of the whole run."""
+    model: str = ""
 
 
 @dataclass(frozen=True)

@@ -50,7 +50,9 @@ def run(
     try:
         with stage.gateway(plan.strategy, settings_of(protected=protected)) as gateway:
             oracle, rows = _run(stage, gateway, report, per_second, begun, protected=protected)
-        report.breaches += books.compare_stored_ledger(data_dir, oracle.calls, rows)
+        stored = list(books.compare_stored_ledger(data_dir, oracle.calls, rows))
+        report.breaches += stored
+        report.told += "".join(f"\n* {breach.rule}: {breach.text}" for breach in stored)
     finally:
         stage.close()
     return report
@@ -154,7 +156,8 @@ class Recovery:
             for name, model in sorted(missing):
                 checks = [one for one in self._gateway.checks(name, model) if not one["ok"]]
                 text = f"{name} does not serve {model} {how}: {checks or 'nobody knows why'}"
-                self.breaches.append(Breach("everything recovers after the faults stop", text))
+                rule = "everything recovers after the faults stop"
+                self.breaches.append(Breach(rule, text, who=name, model=model))
 
     def _excused(self, *, everybody: bool) -> set[tuple[str, str]]:
         """Who need not serve: held back by quota protection, or, until a person acts, by a limit that Google set for longer."""
@@ -216,6 +219,9 @@ def _tell(stage: Stage, gateway: Gateway, report: Report, oracle: Oracle, result
         result = by_number.get(breach.number)
         if result is not None:
             lines += _tell_request(stage, gateway, oracle, breach, result)
+        elif breach.model:
+            story = oracle.around(breach.who, breach.model, 0, time.time())
+            lines += [f"    ~ {text}" for text in story if "-> 200 -" not in text]
     return "\n".join(lines)
 
 

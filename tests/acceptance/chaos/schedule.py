@@ -118,7 +118,7 @@ def _play(random: Random, fault: Fault, at: float) -> Iterator[Act]:
     if fault.name == "429_vertex":
         where = {"email": email(random.choice(sorted(ON_VERTEX)))}
     times = 1 if fault in faults.OVERLOADS or fault.kind == "hang" else random.choice((1, 1, 2, 3))
-    [endpoint] = random.choices(("generate", "stream", "count"), (9, 9, 1))
+    [endpoint] = random.choices(("generate", "stream", "count"), (0, 1, 0) if fault.streamed else (9, 9, 1))
     yield Act(at, "script", details={"endpoint": endpoint, "times": times, **where}, fault=fault)
 
 
@@ -137,7 +137,7 @@ def _condition(random: Random, at: float) -> Iterator[Act]:
 
 def _trouble_with_tokens(random: Random, at: float) -> Iterator[Act]:
     name = _unlucky(random)
-    behaviour = random.choice(faults.TOKEN_TROUBLES)
+    behaviour = faults.TOKEN_HANG if random.random() < 0.02 else random.choice(faults.TOKEN_TROUBLES)
     yield Act(at, "trouble_tokens", name, {"behaviour": behaviour, "times": random.choice((1, 1, 2))})
     yield Act(at + 0.01, "expire", name)
 
