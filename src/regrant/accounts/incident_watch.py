@@ -40,6 +40,7 @@ SWEEP_S = 600.0
 AT_ONCE = 500
 KEEP_S = 30 * 86_400.0
 FLUSH_S = 2.0
+HAND_OVER_S = 0.05
 
 log = logs.get("accounts")
 
@@ -173,10 +174,8 @@ class IncidentWatch:
             for entry in self._entries():
                 if entry.account.id in due:
                     self._observe(entry)
-        # What the last look has told is written with this one: who is told keeps it by then, and passes over what it has
-        # heard before. The other way round, a process killed in between would have told nobody.
+        await self._tell()
         self._share()
-        self._tell()
 
     async def _sweep(self) -> None:
         for number, entry in enumerate(self._entries()):
@@ -202,12 +201,23 @@ class IncidentWatch:
         reasons = {} if can_serve else self._serving.reasons()
         self._incidents.see_pool(self._clock.now(), can_serve=can_serve, reasons=reasons)
 
-    def _tell(self) -> None:
+    async def _tell(self) -> None:
+        told: list[tuple[Incident, IncidentChange]] = []
         for telling in self._incidents.due(self._clock.now()):
             change = IncidentChange(telling.what, self._as_told(telling))
-            _log(change)
+            told.append((telling.incident, change))
             for listener in self.listeners:
                 listener(change)
+        if not told:
+            return
+        try:
+            # Whoever was told writes it down first, and passes over what it has heard before: a process that is killed
+            # now has its successor tell it again. The other way round nobody would have been told.
+            await asyncio.sleep(HAND_OVER_S)
+        finally:
+            for incident, change in told:
+                _log(change)
+                self._put(incident)
 
     # -- what the processes share --
 
