@@ -8,9 +8,9 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Iterator, Mapping
-from dataclasses import replace
 from pathlib import Path
 
+import msgspec
 from msgspec.structs import replace as changed
 
 from regrant.accounts.events import (
@@ -89,7 +89,7 @@ def representatives() -> Iterator[Kept]:
     yield Kept(changed(ACCOUNT, token=changed(ACCOUNT.token, expiry_timestamp=int(NOW) + 300)))
     yield expired
     yield step(expired, TokenWanted(), NOW)[0]
-    yield replace(expired, retry_at=NOW + 60, failures=1)
+    yield msgspec.structs.replace(expired, retry_at=NOW + 60, failures=1)
     yield Kept(changed(ACCOUNT, paused=Pause(at=int(NOW))))
     yield Kept(changed(ACCOUNT, attention=NEEDS_A_PERSON))
     yield disabled

@@ -14,7 +14,6 @@ import threading
 import uuid
 from collections.abc import Callable
 from contextlib import closing
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final
 
@@ -46,8 +45,7 @@ on conflict (kind, key) do update set
 """
 
 
-@dataclass(frozen=True, slots=True)
-class Change:
+class Change(msgspec.Struct, frozen=True):
     """What another process put (or, with `deleted`, removed). `until` is unix seconds, infinite for no end."""
 
     kind: str

@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
-
+import msgspec
 import pytest
 from msgspec.structs import replace as changed
 
@@ -42,15 +41,30 @@ class TestTheCause:
         [
             pytest.param(ANN, REVOKED, Cause.REVOKED, id="nothing known"),
             pytest.param(
-                ANN, replace(REVOKED, subtype="invalid_rapt"), Cause.REAUTH_REQUIRED, id="invalid_rapt"
+                ANN,
+                msgspec.structs.replace(REVOKED, subtype="invalid_rapt"),
+                Cause.REAUTH_REQUIRED,
+                id="invalid_rapt",
             ),
-            pytest.param(ANN, replace(REVOKED, subtype="rapt_required"), Cause.REAUTH_REQUIRED, id="rapt"),
-            pytest.param(ANN, replace(REVOKED, subtype="other"), Cause.REVOKED, id="other subtype"),
             pytest.param(
-                ANN, replace(REVOKED, description="mind invalid_rapt"), Cause.REVOKED, id="subtype in words"
+                ANN,
+                msgspec.structs.replace(REVOKED, subtype="rapt_required"),
+                Cause.REAUTH_REQUIRED,
+                id="rapt",
+            ),
+            pytest.param(
+                ANN, msgspec.structs.replace(REVOKED, subtype="other"), Cause.REVOKED, id="other subtype"
+            ),
+            pytest.param(
+                ANN,
+                msgspec.structs.replace(REVOKED, description="mind invalid_rapt"),
+                Cause.REVOKED,
+                id="subtype in words",
             ),
             *(
-                pytest.param(ANN, replace(REVOKED, description=text), Cause.ACCOUNT_GONE, id=text)
+                pytest.param(
+                    ANN, msgspec.structs.replace(REVOKED, description=text), Cause.ACCOUNT_GONE, id=text
+                )
                 for text in (
                     "Account has been deleted",
                     "The account has been deleted",
@@ -60,7 +74,7 @@ class TestTheCause:
                 )
             ),
             *(
-                pytest.param(ANN, replace(REVOKED, description=text), Cause.REVOKED, id=text)
+                pytest.param(ANN, msgspec.structs.replace(REVOKED, description=text), Cause.REVOKED, id=text)
                 for text in (
                     "The client was deleted",
                     "Bad Request",
@@ -116,8 +130,11 @@ class TestTheCause:
 
     def test_the_first_row_that_fits_wins(self) -> None:
         evidence = changed(granted(ago=7 * DAY_S, lasts=WEEK_S), last_refresh_at=NOW - 200 * DAY_S)
-        gone = replace(REVOKED, description="Account has been deleted")
-        assert diagnose(evidence, replace(gone, subtype="invalid_rapt"), NOW) is Cause.REAUTH_REQUIRED
+        gone = msgspec.structs.replace(REVOKED, description="Account has been deleted")
+        assert (
+            diagnose(evidence, msgspec.structs.replace(gone, subtype="invalid_rapt"), NOW)
+            is Cause.REAUTH_REQUIRED
+        )
         assert diagnose(evidence, gone, NOW) is Cause.ACCOUNT_GONE
         assert diagnose(evidence, REVOKED, NOW) is Cause.TESTING_EXPIRED
         limited = changed(evidence, token=changed(evidence.token, consented_at=NOW - 100 * DAY_S))
@@ -131,19 +148,24 @@ class TestTheReason:
         assert reason_text(REVOKED, ()) == "invalid_grant: Token has been expired or revoked."
 
     def test_it_is_never_empty_behind_the_error(self) -> None:
-        assert reason_text(replace(REVOKED, description=""), ()) == "invalid_grant: no description"
+        assert (
+            reason_text(msgspec.structs.replace(REVOKED, description=""), ())
+            == "invalid_grant: no description"
+        )
 
     def test_it_names_the_subtype_once(self) -> None:
-        assert reason_text(replace(REVOKED, subtype="invalid_rapt"), ()).endswith("revoked. (invalid_rapt)")
-        said = replace(REVOKED, subtype="invalid_rapt", description="reauth (invalid_rapt)")
+        assert reason_text(msgspec.structs.replace(REVOKED, subtype="invalid_rapt"), ()).endswith(
+            "revoked. (invalid_rapt)"
+        )
+        said = msgspec.structs.replace(REVOKED, subtype="invalid_rapt", description="reauth (invalid_rapt)")
         assert reason_text(said, ()) == "invalid_grant: reauth (invalid_rapt)"
 
     @pytest.mark.parametrize("letter", ["x", "ä", "𝄞", "👩‍🚀", "e\u0301"])
     def test_it_is_cut_at_800_characters_with_a_mark(self, letter: str) -> None:
         prefix = "invalid_grant: "
         exact = (letter * 800)[: 800 - len(prefix)]
-        assert reason_text(replace(REVOKED, description=exact), ()) == prefix + exact
-        cut = reason_text(replace(REVOKED, description=exact + "!"), ())
+        assert reason_text(msgspec.structs.replace(REVOKED, description=exact), ()) == prefix + exact
+        cut = reason_text(msgspec.structs.replace(REVOKED, description=exact + "!"), ())
         assert len(cut) == 800
         assert cut == (prefix + exact)[:799] + "…"
         assert cut.encode("utf-8").decode("utf-8") == cut
@@ -151,14 +173,14 @@ class TestTheReason:
     def test_secrets_are_masked_before_the_cut(self) -> None:
         """Otherwise the first half of a token would be left at the end."""
         text = "y" * 775 + "refresh-ann-1 and more"
-        reason = reason_text(replace(REVOKED, description=text), ANN.secrets)
+        reason = reason_text(msgspec.structs.replace(REVOKED, description=text), ANN.secrets)
         assert "refresh" not in reason
         assert len(reason) <= 800
 
     def test_secrets_and_what_looks_like_one_are_masked(self) -> None:
         shaped = "y" + "a29.shape-of-a-token"
         text = f"refresh-ann-1, access-ann-1, {shaped}"
-        reason = reason_text(replace(REVOKED, description=text), ANN.secrets)
+        reason = reason_text(msgspec.structs.replace(REVOKED, description=text), ANN.secrets)
         assert reason == "invalid_grant: [secret], [secret], [secret]"
 
     def test_a_token_that_is_a_word_of_the_error_does_not_spoil_the_prefix(self) -> None:

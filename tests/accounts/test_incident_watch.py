@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 from collections.abc import AsyncIterator
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from pathlib import Path
 
 import msgspec
@@ -192,7 +192,9 @@ async def test_many_deaths_at_once_are_not_written_anew_with_each(folder: Folder
         entry = process.keeper.entry(name)
         assert entry is not None
         died = Disablement(at=int(NOW), reason="invalid_grant: gone", cause="revoked")
-        entry.kept = replace(entry.kept, account=msgspec.structs.replace(entry.kept.account, disabled=died))
+        entry.kept = msgspec.structs.replace(
+            entry.kept, account=msgspec.structs.replace(entry.kept.account, disabled=died)
+        )
         process.watch.account_changed(name, entry)
     await eventually(lambda: process.kinds() == ["mass_failure", "pool_empty"])
     await eventually(lambda: process.seen)

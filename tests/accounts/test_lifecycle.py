@@ -5,10 +5,11 @@ from __future__ import annotations
 import subprocess
 import sys
 from collections import Counter
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import msgspec
 import pytest
 from msgspec.structs import replace as changed
 
@@ -94,19 +95,19 @@ DISABLED = account(disabled=DEAD)
 PAUSED = account(paused=Pause(at=int(NOW) - 9, reason="holiday"))
 
 FLIGHT = Flight(1, OLD, NOW - 2, access_token=Secret("access-ann-1"))
-VERIFY = replace(FLIGHT, explicit=True)
-VERIFY_DEAD = replace(VERIFY, disabled=DEAD)
+VERIFY = msgspec.structs.replace(FLIGHT, explicit=True)
+VERIFY_DEAD = msgspec.structs.replace(VERIFY, disabled=DEAD)
 REPLACED = Flight(0, Secret("refresh-ann-0"), NOW - 2)
 
 
 def granted(access: str = "access-ann-2", **fields: Any) -> Granted:
     base = Granted(Secret(access), 3600.0, "Bearer", "", None, None, None)
-    return replace(base, **fields)
+    return msgspec.structs.replace(base, **fields)
 
 
 def refused(kind: str = "invalid_grant", error: str = "", **fields: Any) -> Refused:
     base = Refused(RefusalKind(kind), 400, error or kind, "", "Token has been expired or revoked.")
-    return replace(base, **fields)
+    return msgspec.structs.replace(base, **fields)
 
 
 AWAY = Unavailable("connection refused")
@@ -422,7 +423,7 @@ CASES = [
     Case(
         "away and told how long",
         Kept(STALE, flight=FLIGHT),
-        RefreshAnswered(FLIGHT, replace(AWAY, retry_after_s=60.0)),
+        RefreshAnswered(FLIGHT, msgspec.structs.replace(AWAY, retry_after_s=60.0)),
         ["refresh_failed"],
         {"retry_at": NOW + 60},
     ),
@@ -736,7 +737,7 @@ CASES = [
 
 def value(kept: Kept, path: str) -> Any:
     root = path.partition(".")[0].partition("[")[0]
-    at: Any = kept if root in Kept.__slots__ and root != "account" else kept.account
+    at: Any = kept if root in Kept.__struct_fields__ and root != "account" else kept.account
     for part in path.replace("[", ".[").split("."):
         at = at[int(part[1:-1])] if part.startswith("[") else getattr(at, part)
     return at

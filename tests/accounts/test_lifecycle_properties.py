@@ -6,8 +6,9 @@ account is held by one process (`kept`); the disk, Google, the owner's editor an
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 
+import msgspec
 from hypothesis import settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule
@@ -95,7 +96,7 @@ class World(RuleBasedStateMachine):
         self.kept = after
         if Save() in effects:
             self.disk = changed(after.account, revision=self.disk.revision + 1)
-            self.kept = replace(after, account=self.disk)
+            self.kept = msgspec.structs.replace(after, account=self.disk)
         elif isinstance(event, Observed):
             assert changed(after.account, last_used_at=0) == changed(event.account, last_used_at=0)
         return tuple(effect.event for effect in effects if isinstance(effect, Notify))

@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
-
+import msgspec
 import pytest
 
 from regrant.gateway.guard import Admitted, check, foreign_origin, host_is_ours
@@ -48,7 +47,7 @@ def test_other_names_are_not(host: str) -> None:
 
 
 def test_names_of_the_settings_are_ours() -> None:
-    server = replace(
+    server = msgspec.structs.replace(
         SERVER, allowed_hosts=("gw.test:443", "*.lan.test"), public_url="https://Public.test/x", host="box"
     )
     assert all(host_is_ours(host, server) for host in ("gw.test", "a.lan.test", "public.test:1", "box:8045"))
@@ -56,7 +55,7 @@ def test_names_of_the_settings_are_ours() -> None:
 
 
 def test_an_allowed_origin_may_call_from_anywhere_and_null_never() -> None:
-    server = replace(SERVER, allowed_origins=("https://App.test/",))
+    server = msgspec.structs.replace(SERVER, allowed_origins=("https://App.test/",))
     assert not foreign_origin({b"origin": b"https://app.test", b"sec-fetch-site": b"cross-site"}, server)
     assert foreign_origin({b"origin": b"null"}, server)
     assert foreign_origin({b"origin": b"https://app.test.evil.example"}, server)

@@ -1,9 +1,9 @@
 """Section 8 of the contract, case by case."""
 
-from dataclasses import replace
 from datetime import datetime
 from zoneinfo import ZoneInfo
 
+import msgspec
 import pytest
 
 from regrant.gateway.verdict import (
@@ -40,14 +40,14 @@ def problem_of(kind: FaultKind, progress: Progress, status: int = 0) -> Ending:
 def test_a_401_is_replayed_once_on_the_same_account_then_moves_on() -> None:
     refused = fault(FaultKind.TOKEN_REJECTED, 401)
     assert judge(refused, FIRST, now=NOW) == RetrySame()
-    assert judge(refused, replace(FIRST, calls=2, replayed=True), now=NOW) == RetryOther()
+    assert judge(refused, msgspec.structs.replace(FIRST, calls=2, replayed=True), now=NOW) == RetryOther()
 
 
 def test_a_refused_signature_is_repeated_only_with_a_mended_body_and_counts_as_a_call() -> None:
     refused = fault(FaultKind.SIGNATURE_REFUSED, 400)
-    assert judge(refused, replace(FIRST, mended=True), now=NOW) == RetrySame()
+    assert judge(refused, msgspec.structs.replace(FIRST, mended=True), now=NOW) == RetrySame()
     assert problem_of(FaultKind.SIGNATURE_REFUSED, FIRST, 400).kind is EndingKind.PASS_ON
-    exhausted = replace(FIRST, calls=4, mended=True)
+    exhausted = msgspec.structs.replace(FIRST, calls=4, mended=True)
     assert problem_of(FaultKind.SIGNATURE_REFUSED, exhausted, 400).kind is EndingKind.PASS_ON
 
 
@@ -60,8 +60,8 @@ def test_what_one_account_or_project_lacks_is_asked_of_another_until_the_attempt
     kind: FaultKind,
 ) -> None:
     for calls in (1, 2, 3):
-        assert judge(fault(kind), replace(FIRST, calls=calls), now=NOW) == RetryOther()
-    assert isinstance(judge(fault(kind), replace(FIRST, calls=4), now=NOW), GiveUp)
+        assert judge(fault(kind), msgspec.structs.replace(FIRST, calls=calls), now=NOW) == RetryOther()
+    assert isinstance(judge(fault(kind), msgspec.structs.replace(FIRST, calls=4), now=NOW), GiveUp)
 
 
 @pytest.mark.parametrize(
@@ -78,11 +78,14 @@ def test_what_one_account_or_project_lacks_is_asked_of_another_until_the_attempt
 def test_an_outage_is_repeated_once_on_another_account_and_no_more(kind: FaultKind) -> None:
     assert is_outage(fault(kind))
     assert judge(fault(kind), FIRST, now=NOW) == RetryOther()
-    assert problem_of(kind, replace(FIRST, calls=2, outages=1)).kind is EndingKind.UPSTREAM_UNAVAILABLE
+    assert (
+        problem_of(kind, msgspec.structs.replace(FIRST, calls=2, outages=1)).kind
+        is EndingKind.UPSTREAM_UNAVAILABLE
+    )
 
 
 def test_two_different_outages_are_two_outages() -> None:
-    assert problem_of(FaultKind.RESET, replace(FIRST, calls=2, outages=1), 0).status == 502
+    assert problem_of(FaultKind.RESET, msgspec.structs.replace(FIRST, calls=2, outages=1), 0).status == 502
 
 
 @pytest.mark.parametrize("kind", [FaultKind.ANSWER_TIMEOUT, FaultKind.IDLE])
@@ -91,7 +94,10 @@ def test_a_call_that_may_be_billed_is_not_repeated(kind: FaultKind) -> None:
 
 
 def test_an_answer_cut_after_its_first_byte_is_not_repeated() -> None:
-    assert problem_of(FaultKind.CUT, replace(FIRST, answered=True)).kind is EndingKind.UPSTREAM_UNAVAILABLE
+    assert (
+        problem_of(FaultKind.CUT, msgspec.structs.replace(FIRST, answered=True)).kind
+        is EndingKind.UPSTREAM_UNAVAILABLE
+    )
 
 
 @pytest.mark.parametrize(
@@ -105,17 +111,17 @@ def test_the_clients_own_mistake_is_passed_on_at_once(kind: FaultKind, status: i
 
 @pytest.mark.parametrize("kind", list(FaultKind))
 def test_nothing_is_retried_after_the_commit_point(kind: FaultKind) -> None:
-    assert problem_of(kind, replace(FIRST, committed=True)).kind is EndingKind.CUT
+    assert problem_of(kind, msgspec.structs.replace(FIRST, committed=True)).kind is EndingKind.CUT
 
 
 @pytest.mark.parametrize("kind", list(FaultKind))
 def test_nothing_is_retried_when_the_time_is_up(kind: FaultKind) -> None:
-    assert isinstance(judge(fault(kind), replace(FIRST, time_left_s=0.0), now=NOW), GiveUp)
+    assert isinstance(judge(fault(kind), msgspec.structs.replace(FIRST, time_left_s=0.0), now=NOW), GiveUp)
 
 
 @pytest.mark.parametrize("kind", [FaultKind.ACCOUNT_DIED, FaultKind.TOKEN_UNAVAILABLE])
 def test_the_death_of_an_account_does_not_use_up_an_attempt(kind: FaultKind) -> None:
-    assert judge(fault(kind), replace(FIRST, calls=4), now=NOW) == RetryOther(counted=False)
+    assert judge(fault(kind), msgspec.structs.replace(FIRST, calls=4), now=NOW) == RetryOther(counted=False)
 
 
 @pytest.mark.parametrize("kind", list(FaultKind))
@@ -140,8 +146,8 @@ def test_a_hold_without_an_end_names_no_time() -> None:
 
 
 def test_a_504_of_googles_stays_one() -> None:
-    assert problem_of(FaultKind.SERVER_ERROR, replace(FIRST, outages=1), 504).status == 504
-    assert problem_of(FaultKind.SERVER_ERROR, replace(FIRST, outages=1), 500).status == 502
+    assert problem_of(FaultKind.SERVER_ERROR, msgspec.structs.replace(FIRST, outages=1), 504).status == 504
+    assert problem_of(FaultKind.SERVER_ERROR, msgspec.structs.replace(FIRST, outages=1), 500).status == 502
 
 
 DEAD = Unavailable(reasons={Absence.DISABLED: 3})
@@ -154,8 +160,8 @@ COOLING = Unavailable(reasons={Absence.COOLDOWN: 2}, retry_after_s=9.0, free_in_
         (DEAD, None, EndingKind.NO_ACCOUNTS, 503, None, False),
         (DEAD, FaultKind.ACCOUNT_DIED, EndingKind.NO_ACCOUNTS, 503, None, False),
         (COOLING, FaultKind.RATE_LIMITED, EndingKind.RATE_LIMITED, 429, 9.0, False),
-        (replace(COOLING, per_day=True), None, EndingKind.RATE_LIMITED, 429, 9.0, True),
-        (replace(COOLING, overloaded=True), None, EndingKind.UPSTREAM_UNAVAILABLE, 503, 9.0, False),
+        (msgspec.structs.replace(COOLING, per_day=True), None, EndingKind.RATE_LIMITED, 429, 9.0, True),
+        (msgspec.structs.replace(COOLING, overloaded=True), None, EndingKind.UPSTREAM_UNAVAILABLE, 503, 9.0, False),
         (COOLING, FaultKind.RESET, EndingKind.UPSTREAM_UNAVAILABLE, 502, None, False),
         (DEAD, FaultKind.TOKEN_UNAVAILABLE, EndingKind.UPSTREAM_UNAVAILABLE, 503, 5.0, False),
         (Unavailable(reasons={Absence.QUOTA: 1}), None, EndingKind.RATE_LIMITED, 429, 12 * 3600, True),

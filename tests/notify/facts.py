@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable
-from dataclasses import replace
 from typing import Any, Literal
+
+import msgspec
 
 from regrant.accounts.incidents import IncidentChange, IncidentView
 from regrant.secret import Secret
@@ -30,11 +31,11 @@ DEATH = IncidentView(
 
 
 def opened(**changes: Any) -> IncidentChange:
-    return IncidentChange("opened", replace(DEATH, **changes))
+    return IncidentChange("opened", msgspec.structs.replace(DEATH, **changes))
 
 
 def changed(what: Literal["updated", "closed"], **changes: Any) -> IncidentChange:
-    return IncidentChange(what, replace(DEATH, **changes))
+    return IncidentChange(what, msgspec.structs.replace(DEATH, **changes))
 
 
 def closed(length_s: int = 303, **changes: Any) -> IncidentChange:

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import asyncio
 import math
-from dataclasses import replace
 from typing import Any
 
+import msgspec
 import pytest
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, rule
@@ -88,7 +88,7 @@ def test_reasons_are_counted_by_account() -> None:
     pool = make_pool(5)
     pool.evict("id-0", Absence.DISABLED)
     pool.evict("id-0", Absence.PAUSED)
-    pool.admit(replace(make_candidates(1, first=1)[0], protected=frozenset({"m"})))
+    pool.admit(msgspec.structs.replace(make_candidates(1, first=1)[0], protected=frozenset({"m"})))
     cool(pool, 2, math.inf)
     cool(pool, 3, 2_000_000)
     wish = Wish("m", exclude={"id-4"})
@@ -181,7 +181,7 @@ def test_an_account_that_was_in_keeps_its_cooldowns_when_it_changes() -> None:
     pool = make_pool(1, clock)
     lease = take(pool)
     pool.report(lease, held(Scope.ACCOUNT, clock.time + 50))
-    pool.admit(replace(lease.account, location="us-east5"))
+    pool.admit(msgspec.structs.replace(lease.account, location="us-east5"))
     refuse(pool)
 
 

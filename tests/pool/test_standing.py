@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import math
-from dataclasses import replace
 
+import msgspec
 import pytest
 
 from regrant.accounts.diagnosis import Advice
@@ -32,10 +32,10 @@ def test_an_account_with_nothing_in_the_way_serves() -> None:
 @pytest.mark.parametrize(
     ("name", "standing"),
     [
-        ("disabled", replace(ANN, disabled=WRONG)),
-        ("paused", replace(ANN, paused=WRONG)),
-        ("attention", replace(ANN, attention=WRONG)),
-        ("client", replace(ANN, client=WRONG)),
+        ("disabled", msgspec.structs.replace(ANN, disabled=WRONG)),
+        ("paused", msgspec.structs.replace(ANN, paused=WRONG)),
+        ("attention", msgspec.structs.replace(ANN, attention=WRONG)),
+        ("client", msgspec.structs.replace(ANN, client=WRONG)),
     ],
 )
 def test_each_obstacle_is_its_own_check(name: str, standing: Standing) -> None:
@@ -46,18 +46,20 @@ def test_each_obstacle_is_its_own_check(name: str, standing: Standing) -> None:
 
 
 def test_protection_concerns_only_its_models() -> None:
-    assert failing(replace(ANN, protected=frozenset({"m"}))) == ["quota"]
-    assert failing(replace(ANN, protected=frozenset({"*"}))) == ["quota"]
-    assert failing(replace(ANN, protected=frozenset({"other"}))) == []
+    assert failing(msgspec.structs.replace(ANN, protected=frozenset({"m"}))) == ["quota"]
+    assert failing(msgspec.structs.replace(ANN, protected=frozenset({"*"}))) == ["quota"]
+    assert failing(msgspec.structs.replace(ANN, protected=frozenset({"other"}))) == []
 
 
 def test_the_guards_reserve_ends_by_itself_and_a_persons_word_does_not() -> None:
     reserve = Cooldown(9.0, FaultKind.QUOTA_PER_DAY)
-    checks = explain([replace(ANN, reserve=reserve)], "m", Cooldowns().blocked("m", 0.0))[0].checks
+    checks = explain([msgspec.structs.replace(ANN, reserve=reserve)], "m", Cooldowns().blocked("m", 0.0))[
+        0
+    ].checks
     assert (checks[1].ok, checks[1].until) == (False, 9.0)
     assert checks[1].advice is not None
     assert "ends by itself" in checks[1].advice.text
-    standing = replace(ANN, reserve=reserve, protected=frozenset({"m"}))
+    standing = msgspec.structs.replace(ANN, reserve=reserve, protected=frozenset({"m"}))
     checks = explain([standing], "m", Cooldowns().blocked("m", 0.0))[0].checks
     assert (checks[1].ok, checks[1].until) == (False, None)
     assert checks[1].advice is not None
@@ -112,13 +114,13 @@ def test_a_cooldown_that_waits_for_a_person_has_no_end() -> None:
 
 
 def test_all_obstacles_are_told_together() -> None:
-    standing = replace(
+    standing = msgspec.structs.replace(
         ANN, disabled=WRONG, paused=WRONG, protected=frozenset({"m"}), client=WRONG, attention=WRONG
     )
     assert failing(standing) == ["disabled", "quota", "paused", "attention", "client"]
 
 
 def test_the_first_check_that_fails_is_the_reason() -> None:
-    standing = replace(ANN, paused=WRONG, attention=WRONG)
+    standing = msgspec.structs.replace(ANN, paused=WRONG, attention=WRONG)
     assert explain([standing], "m", Cooldowns().blocked("m", 0.0))[0].reason == "paused"
     assert explain([ANN], "m", Cooldowns().blocked("m", 0.0))[0].reason == ""

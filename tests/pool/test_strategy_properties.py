@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 from collections import Counter
-from dataclasses import replace
 
+import msgspec
 from hypothesis import given
 from hypothesis import strategies as st
 from tests.pool.fakes import HandClock, make_candidates, make_field
@@ -62,7 +62,7 @@ def test_among_idle_accounts_least_loaded_takes_turns() -> None:
 @given(weights=st.lists(st.sampled_from([0.5, 1, 2, 5, 10]), min_size=1, max_size=12))
 def test_weighted_gives_each_account_its_share_within_a_few_picks(weights: list[float]) -> None:
     candidates = [
-        replace(one, weight=weight)
+        msgspec.structs.replace(one, weight=weight)
         for one, weight in zip(make_candidates(len(weights)), weights, strict=True)
     ]
     field, strategy, picks = make_field(candidates), Weighted(), 400
@@ -73,7 +73,9 @@ def test_weighted_gives_each_account_its_share_within_a_few_picks(weights: list[
 
 def test_weighted_finds_the_one_account_that_is_allowed_however_light() -> None:
     heavy, light = make_candidates(2)
-    field = make_field([replace(heavy, weight=1000.0), replace(light, weight=0.001)])
+    field = make_field(
+        [msgspec.structs.replace(heavy, weight=1000.0), msgspec.structs.replace(light, weight=0.001)]
+    )
     picked = Weighted().pick(field, None, lambda one: one.id == light.id)
     assert picked is not None
     assert picked.id == light.id
@@ -81,7 +83,9 @@ def test_weighted_finds_the_one_account_that_is_allowed_however_light() -> None:
 
 def test_fill_first_stays_with_the_first_until_it_is_out() -> None:
     first, second, third = make_candidates(3)
-    field = make_field([first, replace(second, weight=2.0), replace(third, priority=1)])
+    field = make_field(
+        [first, msgspec.structs.replace(second, weight=2.0), msgspec.structs.replace(third, priority=1)]
+    )
     strategy = FillFirst()
     assert [strategy.pick(field, key) for key in (1, 2, None)] == [field.by_id[third.id]] * 3
     field.drop(third.id)
@@ -92,7 +96,8 @@ def test_fill_first_stays_with_the_first_until_it_is_out() -> None:
 
 def test_priority_asks_a_lower_group_only_while_no_higher_one_is_free() -> None:
     low, high, higher = (
-        replace(one, priority=priority) for one, priority in zip(make_candidates(3), (-1, 0, 5), strict=True)
+        msgspec.structs.replace(one, priority=priority)
+        for one, priority in zip(make_candidates(3), (-1, 0, 5), strict=True)
     )
     pool = Pool(HandClock(), Priority())
     pool.replace([low, high, higher])
@@ -107,7 +112,10 @@ def test_priority_asks_a_lower_group_only_while_no_higher_one_is_free() -> None:
 
 def test_priority_is_sticky_within_a_group() -> None:
     pool = Pool(HandClock(), Priority())
-    pool.replace([replace(one, priority=1) for one in make_candidates(8)] + make_candidates(4, first=20))
+    pool.replace(
+        [msgspec.structs.replace(one, priority=1) for one in make_candidates(8)]
+        + make_candidates(4, first=20)
+    )
     for key in range(40):
         picked = {
             lease.account.id for _ in range(3) if isinstance(lease := pool.lease(Wish("m", key)), Lease)

@@ -3,10 +3,10 @@ from __future__ import annotations
 import json
 import os
 import string
-from dataclasses import fields, is_dataclass
 from pathlib import Path
 from typing import Any
 
+import msgspec
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -46,11 +46,11 @@ def problems_of(
 
 
 def leaf_keys(shape: Any, prefix: str = "") -> list[str]:
-    keys = []
-    for field in fields(shape):
-        value = getattr(shape, field.name)
-        key = prefix + field.name
-        keys += leaf_keys(value, key + ".") if is_dataclass(value) else [key]
+    keys: list[str] = []
+    for name in shape.__struct_fields__:
+        value = getattr(shape, name)
+        key = prefix + name
+        keys += leaf_keys(value, key + ".") if isinstance(value, msgspec.Struct) else [key]
     return keys
 
 

@@ -11,9 +11,10 @@ import threading
 import time
 from collections.abc import Callable, Iterator
 from contextlib import closing
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from pathlib import Path
 
+import msgspec
 import pytest
 
 from regrant.clock import SystemClock
@@ -258,7 +259,7 @@ def test_a_smaller_limit_counts_at_once_and_the_file_really_shrinks(stage: Stage
     assert log.flush(30)
     before = stage.size()
     assert before > 4 << 20
-    stage.limits = replace(stage.limits, max_mb=2)
+    stage.limits = msgspec.structs.replace(stage.limits, max_mb=2)
     until(lambda: stage.size() <= 2 << 20)
     assert stage.ids()[0] == f"req_{8_999:024x}"
 
@@ -270,7 +271,7 @@ def test_rows_over_their_age_go_while_it_runs(stage: Stage) -> None:
     log.record(exchange(3))
     assert log.flush(10)
     until(lambda: len(stage.ids()) == 2)
-    stage.limits = replace(stage.limits, keep_days=7)
+    stage.limits = msgspec.structs.replace(stage.limits, keep_days=7)
     until(lambda: stage.ids() == [f"req_{3:024x}"])
     stage.clock.at += 8 * 86_400
     stage.clock.ticks += 61
@@ -404,7 +405,7 @@ def test_a_file_of_an_older_version_is_brought_up_to_date_with_its_rows(stage: S
             "insert into exchange values"
             " (7, 'req_old', 1, 'openai', 'm', 'm', 200, '', 1, null, '', 1, 1, 1, 1, 1, 'ann', 0, '[]', '[]')"
         )
-    stage.limits = replace(stage.limits, keep_days=100_000)
+    stage.limits = msgspec.structs.replace(stage.limits, keep_days=100_000)
     log = stage.open()
     log.record(exchange(1, bodies=bodies(b"asked", b"answered")))
     assert log.flush(10)

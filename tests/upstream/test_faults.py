@@ -1,9 +1,9 @@
 """One recorded-shape body per row of what Google answers, and what each must be taken for."""
 
 import json
-from dataclasses import replace
 from datetime import UTC, datetime
 
+import msgspec
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -107,7 +107,7 @@ def test_every_kind_of_answer_is_in_the_table() -> None:
 
 @pytest.mark.parametrize(("jitter", "share"), [(0.0, 0.8), (0.5, 1.0), (1.0, 1.2)])
 def test_a_guess_is_spread_and_a_time_that_google_names_is_not(jitter: float, share: float) -> None:
-    call = replace(CALL, jitter=jitter)
+    call = msgspec.structs.replace(CALL, jitter=jitter)
     guess = judge(429, error(429, "Resource exhausted.", EXHAUSTED), call)
     assert end_of(guess) == pytest.approx(NOW + 30 * share)
     assert end_of(judge(429, error(429, "x", EXHAUSTED, retry("45s")), call)) == NOW + 45
@@ -121,28 +121,32 @@ def test_the_link_that_mends_a_403_is_handed_on() -> None:
 
 
 def test_a_403_on_a_side_way_holds_back_only_that_model() -> None:
-    fault = judge(403, SERVICE_DISABLED, replace(CALL, attend=False))
+    fault = judge(403, SERVICE_DISABLED, msgspec.structs.replace(CALL, attend=False))
     assert fault.attention is None
     assert fault.hold is not None
     assert fault.hold.scope is Scope.PROJECT_MODEL
 
 
 def test_a_401_after_the_replay_holds_back_the_account() -> None:
-    fault = judge(401, b"", replace(CALL, replayed=True))
+    fault = judge(401, b"", msgspec.structs.replace(CALL, replayed=True))
     assert fault.hold is not None
     assert fault.hold.scope is Scope.ACCOUNT
 
 
 @pytest.mark.parametrize(("strikes", "seconds"), [(0, 30), (1, 60), (4, 480), (5, 600), (1000, 600)])
 def test_a_429_that_names_no_time_backs_off_longer_each_time(strikes: int, seconds: float) -> None:
-    fault = judge(429, error(429, "Resource exhausted.", EXHAUSTED), replace(CALL, strikes=strikes))
+    fault = judge(
+        429, error(429, "Resource exhausted.", EXHAUSTED), msgspec.structs.replace(CALL, strikes=strikes)
+    )
     assert end_of(fault) == NOW + seconds
 
 
 @pytest.mark.parametrize(("strikes", "seconds"), [(0, 1), (3, 8), (20, 60)])
 def test_the_shared_quota_of_vertex_backs_off_from_one_second(strikes: int, seconds: float) -> None:
     fault = judge(
-        429, error(429, "Resource exhausted.", EXHAUSTED), replace(CALL, strikes=strikes, vertex=True)
+        429,
+        error(429, "Resource exhausted.", EXHAUSTED),
+        msgspec.structs.replace(CALL, strikes=strikes, vertex=True),
     )
     assert end_of(fault) == NOW + seconds
 

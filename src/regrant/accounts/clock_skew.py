@@ -7,8 +7,9 @@ by this very clock, so a clock that is wrong all the time does no harm to tokens
 from __future__ import annotations
 
 from collections import deque
-from dataclasses import dataclass
 from statistics import median
+
+import msgspec
 
 from regrant.clock import Clock
 
@@ -18,8 +19,7 @@ TURNED_S = 5.0
 """The clock was turned when it moved so much more or less than the monotonic one: what was measured before is void."""
 
 
-@dataclass(frozen=True, slots=True)
-class _Sample:
+class _Sample(msgspec.Struct, frozen=True):
     skew_s: float
     monotonic: float
 

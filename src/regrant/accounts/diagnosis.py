@@ -7,7 +7,8 @@ from __future__ import annotations
 
 import re
 from collections.abc import Collection, Iterable
-from dataclasses import dataclass
+
+import msgspec
 
 from regrant.accounts.model import REASON_LIMIT, Account, Attention, Cause
 from regrant.oauth.google import Refused
@@ -24,8 +25,7 @@ PUBLISH_URL = "https://console.cloud.google.com/auth/audience"
 PERMISSIONS_URL = "https://myaccount.google.com/permissions"
 
 
-@dataclass(frozen=True, slots=True)
-class Advice:
+class Advice(msgspec.Struct, frozen=True):
     """What a person can do, in plain words, with the page and the command that mend it ("" where there is none)."""
 
     text: str

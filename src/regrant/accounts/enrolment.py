@@ -8,10 +8,10 @@ from __future__ import annotations
 
 import uuid
 from collections.abc import Callable
-from dataclasses import dataclass, field
 from enum import StrEnum
 from typing import Protocol
 
+import msgspec
 from msgspec.structs import replace as changed
 
 from regrant.accounts.diagnosis import scrub
@@ -54,15 +54,14 @@ class AdditionRefused(RegrantError):
         self.status = status
 
 
-@dataclass(frozen=True, slots=True)
-class Addition:
+class Addition(msgspec.Struct, frozen=True):
     """What somebody gave. Empty strings mean: not given; an existing account then keeps what it has."""
 
-    refresh_token: Secret = field(default_factory=Secret)
-    access_token: Secret = field(default_factory=Secret)
+    refresh_token: Secret = msgspec.field(default_factory=Secret)
+    access_token: Secret = msgspec.field(default_factory=Secret)
     email: str = ""
     client_id: str = ""
-    client_secret: Secret = field(default_factory=Secret)
+    client_secret: Secret = msgspec.field(default_factory=Secret)
     project_id: str = ""
     upstream: str = ""
     location: str = ""
@@ -81,8 +80,7 @@ class Addition:
         return {key: value for key, value in given.items() if value}
 
 
-@dataclass(frozen=True, slots=True)
-class Defaults:
+class Defaults(msgspec.Struct, frozen=True):
     """What a new account gets where nothing was said; from the settings."""
 
     project_id: str = ""
@@ -91,8 +89,7 @@ class Defaults:
     scopes: tuple[str, ...] = ()
 
 
-@dataclass(frozen=True, slots=True)
-class Death:
+class Death(msgspec.Struct, frozen=True):
     """A refresh token that is known to be dead: when it died (unix seconds) and of what."""
 
     at: int

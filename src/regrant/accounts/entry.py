@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import asyncio
-from dataclasses import dataclass, field
+
+import msgspec
 
 from regrant.accounts.events import Event
 from regrant.accounts.lifecycle import Kept
@@ -13,8 +14,7 @@ from regrant.oauth.google import Granted, RefusalKind, Refused, Unavailable
 from regrant.secret import Secret
 
 
-@dataclass(frozen=True, slots=True)
-class Landing:
+class Landing(msgspec.Struct, frozen=True):
     """How a flight ended. `answer` is None when Google was not asked: the store knew better."""
 
     answer: Granted | Refused | Unavailable | None
@@ -24,8 +24,7 @@ class Landing:
         return isinstance(self.answer, Refused) and self.answer.kind is RefusalKind.invalid_grant
 
 
-@dataclass(frozen=True, slots=True)
-class Ready:
+class Ready(msgspec.Struct, frozen=True):
     """What every request asks of an account, decided once for each state of it: it is in the pool and has a fresh token."""
 
     kept: Kept
@@ -35,14 +34,13 @@ class Ready:
     """Unix seconds."""
 
 
-@dataclass(slots=True)
-class Entry:
+class Entry(msgspec.Struct):
     """`stored` is the record as last read or written; `pending` has happened and is not stored yet."""
 
     kept: Kept
     stored: Account
-    lock: asyncio.Lock = field(default_factory=asyncio.Lock)
-    pending: list[tuple[Event, float]] = field(default_factory=list)
+    lock: asyncio.Lock = msgspec.field(default_factory=asyncio.Lock)
+    pending: list[tuple[Event, float]] = msgspec.field(default_factory=list)
     """With the unix second of each: a token that is stored late does not end late."""
     problem: str = ""
     """Why the last write failed; "" when all is stored."""

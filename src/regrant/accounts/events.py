@@ -6,15 +6,15 @@ What follows from an event is decided in `lifecycle.py`.
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+
+import msgspec
 
 from regrant.accounts.model import Account, Disablement, Token
 from regrant.oauth.google import Granted, Refused, Unavailable
 from regrant.secret import Secret
 
 
-@dataclass(frozen=True, slots=True)
-class Flight:
+class Flight(msgspec.Struct, frozen=True):
     """One question to the token endpoint, and the grant that it is asked with."""
 
     generation: int
@@ -22,20 +22,18 @@ class Flight:
     started_at: float
     explicit: bool = False
     """A person asked for it (verify, re-add): allowed for a disabled account too."""
-    access_token: Secret = field(default_factory=Secret)
+    access_token: Secret = msgspec.field(default_factory=Secret)
     """The one that was to be replaced; together with `disabled` it tells whether somebody had an answer meanwhile."""
     disabled: Disablement | None = None
 
 
-@dataclass(frozen=True, slots=True)
-class TokenWanted:
+class TokenWanted(msgspec.Struct, frozen=True):
     """Somebody needs a token soon (stale) or now (expired); `explicit`: a person asks whether the grant lives."""
 
     explicit: bool = False
 
 
-@dataclass(frozen=True, slots=True)
-class RefreshAnswered:
+class RefreshAnswered(msgspec.Struct, frozen=True):
     """The token endpoint answered the flight. `jitter` is a random number from 0 to 1."""
 
     flight: Flight
@@ -43,83 +41,71 @@ class RefreshAnswered:
     jitter: float = 0.5
 
 
-@dataclass(frozen=True, slots=True)
-class FlightAbandoned:
+class FlightAbandoned(msgspec.Struct, frozen=True):
     """The flight ended without an answer of its own: another process had one, or the grant was replaced."""
 
     flight: Flight
 
 
-@dataclass(frozen=True, slots=True)
-class TokenRejected:
+class TokenRejected(msgspec.Struct, frozen=True):
     """The model API answered 401 to this access token."""
 
     access_token: Secret
 
 
-@dataclass(frozen=True, slots=True)
-class Identity:
+class Identity(msgspec.Struct, frozen=True):
     email: str
     sub: str = ""
     name: str = ""
 
 
-@dataclass(frozen=True, slots=True)
-class Reauthorized:
+class Reauthorized(msgspec.Struct, frozen=True):
     """A new grant for this account, proven alive: the owner signed in again or gave a refresh token that works."""
 
     token: Token
     identity: Identity
     client_id: str
-    client_secret: Secret = field(default_factory=Secret)
+    client_secret: Secret = msgspec.field(default_factory=Secret)
 
 
-@dataclass(frozen=True, slots=True)
-class AccessTokenSupplied:
+class AccessTokenSupplied(msgspec.Struct, frozen=True):
     """The owner gave an access token alone: it serves for its time, and the grant behind it is asked at once."""
 
     token: Token
 
 
-@dataclass(frozen=True, slots=True)
-class Paused:
+class Paused(msgspec.Struct, frozen=True):
     reason: str = ""
 
 
-@dataclass(frozen=True, slots=True)
-class Resumed:
+class Resumed(msgspec.Struct, frozen=True):
     pass
 
 
-@dataclass(frozen=True, slots=True)
-class Edited:
+class Edited(msgspec.Struct, frozen=True):
     """New values for `label`, `project_id`, `upstream`, `location`; an import also brings `protected_models`."""
 
     changes: Mapping[str, str | tuple[str, ...]]
 
 
-@dataclass(frozen=True, slots=True)
-class QuotaJudged:
+class QuotaJudged(msgspec.Struct, frozen=True):
     """Quota protection holds these models back until then (unix seconds), and these no longer."""
 
     held: Mapping[str, int]
     released: frozenset[str] = frozenset()
 
 
-@dataclass(frozen=True, slots=True)
-class AttentionRaised:
+class AttentionRaised(msgspec.Struct, frozen=True):
     code: str
     message: str
     url: str = ""
 
 
-@dataclass(frozen=True, slots=True)
-class Served:
+class Served(msgspec.Struct, frozen=True):
     """The model API accepted a request with this account."""
 
 
-@dataclass(frozen=True, slots=True)
-class Observed:
+class Observed(msgspec.Struct, frozen=True):
     """The stored record is this now: another process wrote it, or a person edited it."""
 
     account: Account
@@ -142,28 +128,23 @@ Event = (
 )
 
 
-@dataclass(frozen=True, slots=True)
-class Save:
+class Save(msgspec.Struct, frozen=True):
     """Store the account durably."""
 
 
-@dataclass(frozen=True, slots=True)
-class Admit:
+class Admit(msgspec.Struct, frozen=True):
     """The account may be chosen from now on."""
 
 
-@dataclass(frozen=True, slots=True)
-class Evict:
+class Evict(msgspec.Struct, frozen=True):
     """The account may not be chosen from now on, whether or not it can be stored."""
 
 
-@dataclass(frozen=True, slots=True)
-class StartRefresh:
+class StartRefresh(msgspec.Struct, frozen=True):
     flight: Flight
 
 
-@dataclass(frozen=True, slots=True)
-class Notify:
+class Notify(msgspec.Struct, frozen=True):
     """Something that people are told. `event` is a stable name; `detail` is free of secrets."""
 
     event: str

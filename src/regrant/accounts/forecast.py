@@ -6,7 +6,8 @@ Pure. That it is told once is `incidents.py`; what became of a grant that has di
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
+
+import msgspec
 
 from regrant.accounts.diagnosis import DAY_S, TESTING_LIFETIME_S, UNUSED_LIMIT_S
 from regrant.accounts.model import Account, Cause
@@ -18,8 +19,7 @@ UNUSED_NOTICE_S = 14 * DAY_S
 """The idle keeper uses every grant each week; one that comes so close to six months is not being reached."""
 
 
-@dataclass(frozen=True, slots=True)
-class Forecast:
+class Forecast(msgspec.Struct, frozen=True):
     """`at`: the unix second at which the grant ends; `cause`: the cause of death that it will have."""
 
     at: int

@@ -13,7 +13,6 @@ import asyncio
 import math
 import uuid
 from collections.abc import Callable, Mapping
-from dataclasses import replace
 from typing import Any, Protocol
 
 import msgspec
@@ -290,7 +289,7 @@ class IncidentWatch:
     def _as_told(self, telling: Telling) -> IncidentView:
         """What is over before it could be told is told as it was, and then that it is over."""
         incident = telling.incident
-        then = incident if telling.what == "closed" else replace(incident, until=None)
+        then = incident if telling.what == "closed" else msgspec.structs.replace(incident, until=None)
         return view(then, self._touched.of(incident.id))
 
     def _view(self, incident: Incident) -> IncidentView:

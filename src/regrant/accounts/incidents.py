@@ -11,10 +11,11 @@ from __future__ import annotations
 
 import itertools
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass, field, replace
 from enum import StrEnum
 from hashlib import blake2b
 from typing import Literal
+
+import msgspec
 
 from regrant.accounts.forecast import HOUR_S, foresee, stage_at
 from regrant.accounts.model import Account, Attention
@@ -56,8 +57,7 @@ class Kind(StrEnum):
 DEATHS = (Kind.ACCOUNT_DIED, Kind.MASS_FAILURE)
 
 
-@dataclass(frozen=True, slots=True)
-class IncidentView:
+class IncidentView(msgspec.Struct, frozen=True):
     """One incident as people are told of it. Times are unix seconds; `until` None: it is not over. `kind`: a `Kind`."""
 
     id: str
@@ -85,24 +85,21 @@ class IncidentView:
         return 0 if self.until is None else self.until - self.since
 
 
-@dataclass(frozen=True, slots=True)
-class IncidentChange:
+class IncidentChange(msgspec.Struct, frozen=True):
     """What is told, once among all processes of a data folder."""
 
     what: Literal["opened", "updated", "closed"]
     incident: IncidentView
 
 
-@dataclass(frozen=True, slots=True)
-class Death:
+class Death(msgspec.Struct, frozen=True):
     at: int
     cause: str
     before_last_refresh: bool = False
     """It died before it was last refreshed, by this machine's clock: the clock has been turned."""
 
 
-@dataclass(frozen=True, slots=True)
-class Sight:
+class Sight(msgspec.Struct, frozen=True):
     """An account as it is now, as far as incidents go. `client_id`: the OAuth client of its grant."""
 
     id: str
@@ -140,8 +137,7 @@ def see(
     )
 
 
-@dataclass(slots=True)
-class Member:
+class Member(msgspec.Struct):
     """An account's part in an incident. `at`: when it joined by its own record; of `will_die` the known end."""
 
     email: str
@@ -153,8 +149,7 @@ class Member:
     """`Death.before_last_refresh`."""
 
 
-@dataclass(slots=True)
-class Incident:
+class Incident(msgspec.Struct):
     """Times are unix seconds. The record that is shared between processes."""
 
     id: str
@@ -166,7 +161,7 @@ class Incident:
     cause: str = ""
     message: str = ""
     url: str = ""
-    members: dict[str, Member] = field(default_factory=dict)
+    members: dict[str, Member] = msgspec.field(default_factory=dict)
     until: int | None = None
     opened_at: float = 0.0
     closed_at: float = 0.0
@@ -187,8 +182,7 @@ class Incident:
         return max((member.at for member in self.members.values()), default=self.since)
 
 
-@dataclass(frozen=True, slots=True)
-class Telling:
+class Telling(msgspec.Struct, frozen=True):
     what: Literal["opened", "updated", "closed"]
     incident: Incident
 
@@ -350,7 +344,7 @@ class Incidents:
             if not part.told:
                 self._forget(part.id)
         for account_id, one in sorted(members.items(), key=lambda pair: pair[1].at):
-            self._join(mass, account_id, replace(one, over=False))
+            self._join(mass, account_id, msgspec.structs.replace(one, over=False))
 
     # -- what needs a person --
 

@@ -14,8 +14,9 @@ from __future__ import annotations
 import asyncio
 import contextlib
 from collections.abc import AsyncIterator, Callable, Coroutine, Iterable
-from dataclasses import replace
 from typing import Any, Protocol
+
+import msgspec
 
 from regrant import logs
 from regrant.accounts import notices
@@ -363,7 +364,7 @@ class Keeper:
     async def _transact(self, entry: Entry, events: list[tuple[Event, float]], *, told: bool = False) -> None:
         """One transaction of the store: what others wrote, what is pending, what is new. Raises StoreError."""
         before = entry.kept
-        base = replace(before, account=entry.stored) if entry.pending or told else before
+        base = msgspec.structs.replace(before, account=entry.stored) if entry.pending or told else before
         result: list[tuple[Kept, tuple[Effect, ...]]] = []
 
         def decide(current: Account | None) -> Account | None:
@@ -387,7 +388,9 @@ class Keeper:
         entry.corrupt = None
         entry.stored = stored
         kept, effects = result[0]
-        self._adopt(entry, rebased(replace(kept, account=stored), before, entry.kept), effects)
+        self._adopt(
+            entry, rebased(msgspec.structs.replace(kept, account=stored), before, entry.kept), effects
+        )
         if late:
             notices.tell_persisted(stored)
             self._publish(stored.id, entry)

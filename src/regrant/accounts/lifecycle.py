@@ -19,9 +19,9 @@ Over 400 lines on purpose: rule 1.
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass, replace
 from typing import assert_never
 
+import msgspec
 from msgspec.structs import replace as changed
 
 from regrant.accounts.diagnosis import DAY_S, diagnose, reason_text, scrub
@@ -69,8 +69,7 @@ FAILING_AFTER_S = 600.0  # a refresh that has failed for so long is shown to the
 USED_RECENTLY_S = DAY_S
 
 
-@dataclass(frozen=True, slots=True)
-class Kept:
+class Kept(msgspec.Struct, frozen=True):
     """An account with what only this process knows about it."""
 
     account: Account
@@ -135,7 +134,7 @@ def _apply(kept: Kept, event: Event, now: float) -> tuple[Kept, tuple[Effect, ..
             return _landed(kept, event.flight), ()
         case TokenRejected():
             held = event.access_token == kept.account.token.access_token
-            return (replace(kept, rejected=event.access_token) if held else kept), ()
+            return (msgspec.structs.replace(kept, rejected=event.access_token) if held else kept), ()
         case Reauthorized():
             return _reauthorized(kept, event, now)
         case AccessTokenSupplied():
@@ -147,9 +146,9 @@ def _apply(kept: Kept, event: Event, now: float) -> tuple[Kept, tuple[Effect, ..
         case Served():
             return _served(kept, now)
         case QuotaJudged():
-            return replace(kept, account=_judged(kept.account, event)), ()
+            return msgspec.structs.replace(kept, account=_judged(kept.account, event)), ()
         case Paused() | Resumed() | Edited():
-            return replace(kept, account=_by_owner(kept.account, event, now)), ()
+            return msgspec.structs.replace(kept, account=_by_owner(kept.account, event, now)), ()
         case _:
             assert_never(event)
 
@@ -170,11 +169,11 @@ def _start(kept: Kept, now: float, *, explicit: bool) -> tuple[Kept, tuple[Effec
     flight = Flight(
         account.generation, token.refresh_token, now, explicit, token.access_token, account.disabled
     )
-    return replace(kept, flight=flight), (StartRefresh(flight),)
+    return msgspec.structs.replace(kept, flight=flight), (StartRefresh(flight),)
 
 
 def _landed(kept: Kept, flight: Flight) -> Kept:
-    return replace(kept, flight=None) if kept.flight == flight else kept
+    return msgspec.structs.replace(kept, flight=None) if kept.flight == flight else kept
 
 
 def current(account: Account, flight: Flight) -> bool:
@@ -230,9 +229,9 @@ def _refreshed(kept: Kept, flight: Flight, granted: Granted, now: float) -> tupl
     other = kept.flight if kept.flight is not None and current(account, kept.flight) else None
     kept = Kept(account=account, flight=other)
     if recovered:
-        return replace(kept, account=account.with_event(now, "recovered", "the grant is alive")), (
-            Notify("recovered"),
-        )
+        return msgspec.structs.replace(
+            kept, account=account.with_event(now, "recovered", "the grant is alive")
+        ), (Notify("recovered"),)
     return kept, ()
 
 
@@ -269,7 +268,7 @@ def _died(kept: Kept, refused: Refused, now: float) -> tuple[Kept, tuple[Effect,
     cause = diagnose(account, refused, now)
     dead = changed(account, disabled=Disablement(at=int(now), reason=reason, cause=cause))
     dead = dead.with_event(now, "disabled", f"{cause}: {reason}"[:300])
-    return replace(kept, account=dead, rejected=None, retry_at=0.0, recovering=False), (
+    return msgspec.structs.replace(kept, account=dead, rejected=None, retry_at=0.0, recovering=False), (
         *told,
         Notify("disabled", cause),
     )
@@ -322,7 +321,7 @@ def _unavailable(
 
 def _backed_off(kept: Kept, told_s: float | None, jitter: float, now: float) -> Kept:
     wait_s = min(MAX_BACKOFF_S, FIRST_BACKOFF_S * 2**kept.failures) * (0.8 + 0.4 * jitter)
-    return replace(
+    return msgspec.structs.replace(
         kept,
         failures=min(kept.failures + 1, 20),
         failing_since=kept.failing_since or now,
@@ -339,17 +338,19 @@ def _attention(kept: Kept, code: str, message: str, url: str, now: float) -> tup
     since = old.since if old is not None and old.code == code else int(now)
     account = changed(kept.account, attention=Attention(code=code, message=message, url=url, since=since))
     if old is not None and old.code == code:
-        return replace(kept, account=account), ()
-    return replace(kept, account=account.with_event(now, "attention", code)), (Notify("attention", code),)
+        return msgspec.structs.replace(kept, account=account), ()
+    return msgspec.structs.replace(kept, account=account.with_event(now, "attention", code)), (
+        Notify("attention", code),
+    )
 
 
 def _served(kept: Kept, now: float) -> tuple[Kept, tuple[Effect, ...]]:
     account = changed(kept.account, last_used_at=int(now))
     if account.attention is None or account.attention.about_refresh:
-        return replace(kept, account=account), ()
+        return msgspec.structs.replace(kept, account=account), ()
     code = account.attention.code
     account = changed(account, attention=None).with_event(now, "attention_ended", code)
-    return replace(kept, account=account), (Notify("attention_ended", code),)
+    return msgspec.structs.replace(kept, account=account), (Notify("attention_ended", code),)
 
 
 def _reauthorized(kept: Kept, event: Reauthorized, now: float) -> tuple[Kept, tuple[Effect, ...]]:
@@ -448,7 +449,7 @@ def _observed(kept: Kept, stored: Account, now: float) -> tuple[Kept, tuple[Effe
     )
     token_moved = not same_grant or stored.token.access_token != before.token.access_token
     kept = (
-        replace(kept, account=stored)
+        msgspec.structs.replace(kept, account=stored)
         if not token_moved
         else Kept(account=stored, flight=kept.flight if same_grant else None, recovering=kept.recovering)
     )
@@ -462,15 +463,15 @@ def _noticed_recovery(
 ) -> tuple[Kept, tuple[Effect, ...]]:
     account = kept.account
     if account.disabled is not None:
-        return replace(kept, recovering=False), ()
+        return msgspec.structs.replace(kept, recovering=False), ()
     if before.disabled is not None and not proven:
         # The owner removed `disabled` by hand: taken at his word, and Google is asked once.
-        kept = replace(kept, recovering=True)
+        kept = msgspec.structs.replace(kept, recovering=True)
         return (kept, ()) if kept.flight is not None else _start(kept, now, explicit=True)
     recovering = before.disabled is not None or kept.recovering
     if recovering and account.verified and proven:
-        return replace(kept, recovering=False), (Notify("recovered"),)
-    return replace(kept, recovering=recovering), ()
+        return msgspec.structs.replace(kept, recovering=False), (Notify("recovered"),)
+    return msgspec.structs.replace(kept, recovering=recovering), ()
 
 
 def _grant_edited_by_hand(before: Account, stored: Account) -> bool:
@@ -518,7 +519,9 @@ def rebased(outcome: Kept, before: Kept, latest: Kept) -> Kept:
         flight = started
     if latest.rejected is not None and latest.rejected == outcome.account.token.access_token:
         rejected = latest.rejected
-    return replace(outcome, account=_used(outcome.account, latest.account), flight=flight, rejected=rejected)
+    return msgspec.structs.replace(
+        outcome, account=_used(outcome.account, latest.account), flight=flight, rejected=rejected
+    )
 
 
 def next_refresh_at(kept: Kept, now: float, *, idle_check_s: float, since: float) -> float | None:

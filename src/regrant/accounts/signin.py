@@ -8,8 +8,9 @@ from __future__ import annotations
 
 import secrets
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
 from typing import Literal
+
+import msgspec
 
 from regrant.accounts.enrolment import Addition, AdditionRefused, Enrolment, Outcome
 from regrant.accounts.model import Account
@@ -26,8 +27,7 @@ KEEP_S = 3600.0  # how long the result of a finished sign-in can be asked for
 Status = Literal["pending", "done", "failed"]
 
 
-@dataclass(slots=True)
-class Flow:
+class Flow(msgspec.Struct):
     """One sign-in. `error` is (code, message, hint) once it has failed."""
 
     id: str

@@ -7,8 +7,9 @@ from __future__ import annotations
 
 from collections.abc import AsyncIterator, Callable
 from contextlib import AbstractContextManager
-from dataclasses import dataclass, field
 from typing import Protocol
+
+import msgspec
 
 from regrant.accounts.model import Account
 from regrant.errors import RegrantError
@@ -18,8 +19,7 @@ class StoreError(RegrantError):
     """The store cannot be read or written now (disk full, no permission, busy); says which path and why."""
 
 
-@dataclass(frozen=True, slots=True)
-class Corrupt:
+class Corrupt(msgspec.Struct, frozen=True):
     """A record that exists and cannot be understood. It is never changed and never deleted by Regrant."""
 
     id: str
@@ -27,12 +27,11 @@ class Corrupt:
     problem: str
 
 
-@dataclass(frozen=True, slots=True)
-class Records:
+class Records(msgspec.Struct, frozen=True):
     """Everything that was found in the store at one moment."""
 
-    accounts: dict[str, Account] = field(default_factory=dict)
-    corrupt: dict[str, Corrupt] = field(default_factory=dict)
+    accounts: dict[str, Account] = msgspec.field(default_factory=dict)
+    corrupt: dict[str, Corrupt] = msgspec.field(default_factory=dict)
 
 
 Decide = Callable[[Account | None], Account | None]

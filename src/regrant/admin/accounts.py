@@ -5,7 +5,6 @@ What each of these does to an account is `accounts/enrolment.py` and `accounts/l
 
 from __future__ import annotations
 
-from dataclasses import replace
 from typing import Annotated, Any, Literal
 
 import msgspec
@@ -133,7 +132,7 @@ def _addition(new: NewAccount) -> Addition:
     if new.adc is None:
         return addition
     credential = parse_adc(new.adc if isinstance(new.adc, str) else msgspec.json.encode(new.adc))
-    return replace(
+    return msgspec.structs.replace(
         addition,
         refresh_token=credential.refresh_token,
         client_id=credential.client_id,

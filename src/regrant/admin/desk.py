@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
-
+import msgspec
 from litestar.di import NamedDependency
 
 from regrant.accounts.entry import Entry
@@ -17,13 +16,12 @@ from regrant.pool.states import CooldownIndex
 from regrant.secret import Secret
 
 
-@dataclass(frozen=True, slots=True)
-class Desk:
+class Desk(msgspec.Struct, frozen=True):
     parts: Parts
     token: Secret
-    hub: Hub = field(default_factory=Hub)
-    sessions: Sessions = field(default_factory=Sessions)
-    brake: Brake = field(default_factory=Brake)
+    hub: Hub = msgspec.field(default_factory=Hub)
+    sessions: Sessions = msgspec.field(default_factory=Sessions)
+    brake: Brake = msgspec.field(default_factory=Brake)
 
     @property
     def default_client_id(self) -> str:

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable, Collection
-from dataclasses import dataclass
 from typing import Literal
 
 import msgspec
@@ -69,8 +68,7 @@ class PoolView(msgspec.Struct, frozen=True, kw_only=True):
     accounts: list[PlaceView]
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Aim:
+class Aim(msgspec.Struct, frozen=True, kw_only=True):
     """Where a name leads: to `model` (`*`: no model in particular), on accounts that suit; or, with a `note` only, nowhere."""
 
     model: str | None

@@ -7,7 +7,8 @@ from __future__ import annotations
 
 import hmac
 from collections import OrderedDict, deque
-from dataclasses import dataclass
+
+import msgspec
 
 IDLE_S = 12 * 3600.0
 MAX_SESSIONS = 1000
@@ -15,8 +16,7 @@ MAX_FAILURES = 10
 FAILURE_WINDOW_S = 60.0
 
 
-@dataclass(slots=True)
-class Session:
+class Session(msgspec.Struct):
     """`csrf` must come back in the header `x-csrf-token` of every unsafe request."""
 
     csrf: str

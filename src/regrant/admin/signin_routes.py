@@ -6,7 +6,6 @@ query, made for one sign-in and compared in constant time, is the credential.
 
 from __future__ import annotations
 
-from dataclasses import replace
 from typing import Annotated, Any, Literal
 from urllib.parse import urlsplit
 
@@ -81,7 +80,7 @@ def _addition(desk: Desk, order: SignInOrder, entry: Entry | None) -> Addition:
     client = client_of(entry.account, desk.parts.oauth_clients()) if entry is not None else None
     if client is None:
         return addition
-    return replace(addition, client_id=client.client_id, client_secret=client.client_secret)
+    return msgspec.structs.replace(addition, client_id=client.client_id, client_secret=client.client_secret)
 
 
 def _callback_address(desk: Desk) -> str:

@@ -11,9 +11,10 @@ import os
 import sys
 import threading
 from collections.abc import AsyncIterator, Awaitable, Callable
-from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
+
+import msgspec
 
 from regrant.accounts.enrolment import Addition, AdditionRefused, Outcome
 from regrant.accounts.model import Account
@@ -39,8 +40,7 @@ PASTE_REDIRECT = (
 WORD_SETTINGS = {"project_id": "google.project_id", "location": "google.location"}
 
 
-@dataclass(frozen=True, slots=True)
-class Sources:
+class Sources(msgspec.Struct, frozen=True):
     """Where the credential comes from; exactly one is given. `adc` is "" for the usual place."""
 
     oauth: bool
@@ -59,8 +59,7 @@ class Sources:
             )
 
 
-@dataclass(frozen=True, slots=True)
-class Preferences:
+class Preferences(msgspec.Struct, frozen=True):
     email: str
     project_id: str
     upstream: str
@@ -80,8 +79,7 @@ class Preferences:
                 ) from None
 
 
-@dataclass(frozen=True, slots=True)
-class SignInStyle:
+class SignInStyle(msgspec.Struct, frozen=True):
     paste: bool
     browser: bool
     wait_s: float
@@ -115,9 +113,11 @@ def reauthorize(
 
     def addition(app: App) -> Addition:
         account = pick(app, who).account
-        chosen = replace(client, account_id=account.id)
+        chosen = msgspec.structs.replace(client, account_id=account.id)
         if client_file is None and client_of(account, app.oauth_clients()) is not None:
-            chosen = replace(chosen, client_id=account.client_id, client_secret=account.client_secret)
+            chosen = msgspec.structs.replace(
+                chosen, client_id=account.client_id, client_secret=account.client_secret
+            )
         return chosen
 
     async def enrol(app: App, wanted: Addition) -> tuple[Account, Outcome]:
@@ -238,7 +238,7 @@ def _open_browser(url: str) -> None:
 
 
 def _addition(sources: Sources, preferences: Preferences, client_file: Path | None) -> Addition:
-    addition = replace(
+    addition = msgspec.structs.replace(
         read_client_file(client_file),
         email=preferences.email,
         project_id=preferences.project_id,
@@ -247,11 +247,11 @@ def _addition(sources: Sources, preferences: Preferences, client_file: Path | No
         label=preferences.label,
     )
     if sources.refresh_token_file is not None:
-        return replace(addition, refresh_token=_read_token(sources.refresh_token_file))
+        return msgspec.structs.replace(addition, refresh_token=_read_token(sources.refresh_token_file))
     if sources.access_token_file is not None:
         if not preferences.email:
             raise Failure("--access-token-file needs --email", code=USAGE)
-        return replace(addition, access_token=_read_token(sources.access_token_file))
+        return msgspec.structs.replace(addition, access_token=_read_token(sources.access_token_file))
     return _with_adc(addition, sources.adc) if sources.adc is not None else addition
 
 
@@ -267,7 +267,7 @@ def _with_adc(addition: Addition, file: str) -> Addition:
     if path is None:
         raise Failure("where Application Default Credentials lie is not known here", "Give --adc FILE.")
     credential = parse_adc(read_file(str(path)))
-    return replace(
+    return msgspec.structs.replace(
         addition,
         refresh_token=credential.refresh_token,
         client_id=credential.client_id,

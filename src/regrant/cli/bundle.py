@@ -8,8 +8,9 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
 from typing import Any
+
+import msgspec
 
 from regrant.accounts.enrolment import Addition
 from regrant.accounts.model import Account, AccountFileError, decode_account, public_fields, to_document
@@ -26,8 +27,7 @@ class BundleRefused(RegrantError):
     """The whole file is nothing that can be imported."""
 
 
-@dataclass(frozen=True, slots=True)
-class Line:
+class Line(msgspec.Struct, frozen=True):
     """One account of a file. `problem` says why it cannot be imported; `account` is there if its record was given."""
 
     name: str

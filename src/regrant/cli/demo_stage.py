@@ -17,9 +17,10 @@ import urllib.error
 import urllib.parse
 import urllib.request
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, TypeVar
+
+import msgspec
 
 from regrant.cli.sandboxed import overrides, sandbox_thread
 from regrant.cli.terminal import Failure
@@ -36,8 +37,7 @@ class NotSo(Failure):
     """The story did not go as it must."""
 
 
-@dataclass(frozen=True, slots=True)
-class Answer:
+class Answer(msgspec.Struct, frozen=True):
     """What the gateway answered: the text of the model and the headers that tell of the journey."""
 
     status: int

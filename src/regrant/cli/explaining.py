@@ -6,7 +6,6 @@ What a running gateway says counts; where none runs, the same is judged from wha
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 from urllib.parse import urlencode
@@ -25,8 +24,7 @@ from regrant.gateway.telling import duration
 from regrant.pool.reasons import name_reason
 
 
-@dataclass(frozen=True, slots=True)
-class Outlook:
+class Outlook(msgspec.Struct, frozen=True):
     """One account's place in the pool. `live`: a running gateway said so."""
 
     pool: PoolView

@@ -10,9 +10,10 @@ import contextlib
 import difflib
 import os
 from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
-from dataclasses import replace
 from pathlib import Path
 from typing import TypeVar
+
+import msgspec
 
 from regrant import logs
 from regrant.accounts.entry import Entry
@@ -39,7 +40,7 @@ async def opened(folder: Path) -> AsyncIterator[App]:
     settings = LiveSettings(folder, {}, os.environ)
     with open(os.devnull, "w", encoding="utf-8") as nowhere:  # noqa: ASYNC230 - the null device never waits
         # What is loaded is no news, what happens is: for the log file, while the terminal gets the command's own words.
-        logs.configure(replace(settings().log, file=False), folder, nowhere)
+        logs.configure(msgspec.structs.replace(settings().log, file=False), folder, nowhere)
         app = build(settings)
         try:
             await app.keeper.load()
@@ -50,7 +51,7 @@ async def opened(folder: Path) -> AsyncIterator[App]:
             yield app
         finally:
             await app.close()
-            logs.configure(replace(settings().log, file=False), folder, nowhere)
+            logs.configure(msgspec.structs.replace(settings().log, file=False), folder, nowhere)
 
 
 def pick(app: App, who: str) -> Entry:

@@ -5,10 +5,10 @@ from __future__ import annotations
 import json
 import os
 import sys
-from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+import msgspec
 import typer
 
 from regrant.accounts.enrolment import Addition, Outcome
@@ -58,8 +58,11 @@ def _with_client(line: Line, client: Addition) -> Line:
     wanted = line.addition
     if wanted is None or not client.client_id or wanted.client_id not in {"", client.client_id}:
         return line
-    return replace(
-        line, addition=replace(wanted, client_id=client.client_id, client_secret=client.client_secret)
+    return msgspec.structs.replace(
+        line,
+        addition=msgspec.structs.replace(
+            wanted, client_id=client.client_id, client_secret=client.client_secret
+        ),
     )
 
 

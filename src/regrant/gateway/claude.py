@@ -8,7 +8,6 @@ hours. Claude's own errors are passed on untouched: clients go by their words.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from typing import Final
 
 import msgspec
@@ -82,15 +81,13 @@ class ClaudeReading:
         return held
 
 
-@dataclass(frozen=True, slots=True)
-class _Objections:
+class _Objections(msgspec.Struct, frozen=True):
     betas: frozenset[str] = frozenset()
     fields: frozenset[str] = frozenset()
     until: float = 0.0
 
 
-@dataclass(frozen=True, slots=True)
-class Question:
+class Question(msgspec.Struct, frozen=True):
     """One request of a client, as far as it is read. `model` is Vertex's name."""
 
     model: str

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Awaitable, Callable, Sequence
-from dataclasses import dataclass, field
 
 import msgspec
 
@@ -62,9 +61,8 @@ def _info(model: _Model) -> ModelInfo:
     return msgspec.structs.replace(info, methods=methods) if methods else info
 
 
-@dataclass(slots=True)
-class _Known:
-    models: dict[str, ModelInfo] = field(default_factory=dict)
+class _Known(msgspec.Struct):
+    models: dict[str, ModelInfo] = msgspec.field(default_factory=dict)
     until: float = 0.0
 
 

@@ -11,7 +11,6 @@ from __future__ import annotations
 import asyncio
 import base64
 from collections.abc import Callable
-from dataclasses import dataclass
 from typing import Final
 from urllib.parse import urljoin, urlsplit
 
@@ -29,8 +28,7 @@ _GOOGLES_OWN = ("generativelanguage.googleapis.com", "youtube.com", "www.youtube
 _HEADERS = ((b"accept", b"image/*, application/pdf"), (b"accept-encoding", b"identity"))
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Bounds:
+class Bounds(msgspec.Struct, frozen=True, kw_only=True):
     each_bytes: int = 20 << 20
     total_bytes: int = 64 << 20
     each_s: float = 15.0
@@ -40,8 +38,7 @@ class Bounds:
     at_once: int = 4
 
 
-@dataclass(slots=True)
-class _Haul:
+class _Haul(msgspec.Struct):
     """What the fetches of one request share."""
 
     turnstile: asyncio.Semaphore

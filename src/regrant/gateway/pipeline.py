@@ -17,7 +17,6 @@ import math
 import random
 import time
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Sequence
-from dataclasses import dataclass, field, replace
 from datetime import tzinfo
 
 import msgspec
@@ -92,13 +91,12 @@ class Answer(msgspec.Struct):
         await self.response.close()
 
 
-@dataclass(frozen=True, slots=True)
-class Refusal:
+class Refusal(msgspec.Struct, frozen=True):
     """No account could serve. `passed_on` is Google's own answer where that is the client's business."""
 
     ending: Ending
     passed_on: tuple[int, Headers, bytes] | None = None
-    reasons: dict[str, int] = field(default_factory=dict)
+    reasons: dict[str, int] = msgspec.field(default_factory=dict)
     google_says: str = ""
     absent: bool = False
     """No account was left to ask: one that comes back may change that."""
@@ -426,7 +424,7 @@ class Pipeline:
         refusal = self._refusal(journey, ending, journey.last)
         reasons = {reason.value: count for reason, count in unavailable.reasons.items() if count}
         journey.exchange.reasons = reasons
-        return replace(refusal, reasons=reasons, absent=True)
+        return msgspec.structs.replace(refusal, reasons=reasons, absent=True)
 
     def _refusal(self, journey: _Journey, ending: Ending, fault: Fault | None) -> Refusal:
         others_may = (

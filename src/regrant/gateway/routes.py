@@ -7,9 +7,10 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping
-from dataclasses import dataclass
 from enum import StrEnum
 from urllib.parse import unquote
+
+import msgspec
 
 
 class Speech(StrEnum):
@@ -36,8 +37,7 @@ class Action(StrEnum):
     METHOD_NOT_ALLOWED = "method_not_allowed"
 
 
-@dataclass(frozen=True, slots=True)
-class Route:
+class Route(msgspec.Struct, frozen=True):
     action: Action
     speech: Speech
     model: str = ""

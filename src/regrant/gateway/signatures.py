@@ -11,7 +11,6 @@ Source: docs/sources.md, section 4.
 from __future__ import annotations
 
 import asyncio
-from dataclasses import dataclass
 from typing import Any, Final
 
 import msgspec
@@ -25,8 +24,7 @@ MAX_KEPT: Final = 20_000
 MAX_CHARACTERS: Final = 32 << 20  # of all signatures together; one is some kB
 
 
-@dataclass(frozen=True, slots=True)
-class Kept:
+class Kept(msgspec.Struct, frozen=True):
     """`mint` names upstream, account, project and model; it is compared and nothing else. `until`: unix seconds."""
 
     signature: str

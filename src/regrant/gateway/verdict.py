@@ -7,9 +7,10 @@ into words is `telling.py`, writing it in the caller's dialect the dialects' wor
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
 from datetime import tzinfo
 from enum import StrEnum
+
+import msgspec
 
 from regrant.pool.lease import Absence, Unavailable
 from regrant.upstream.faults import Fault, FaultKind, Remedy
@@ -31,8 +32,7 @@ class EndingKind(StrEnum):
     """After the commit point: told by the dialect's error event."""
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Ending:
+class Ending(msgspec.Struct, frozen=True, kw_only=True):
     """How a request ends that could not be served. `status` is the HTTP status in the OpenAI and Gemini dialects."""
 
     kind: EndingKind
@@ -42,28 +42,24 @@ class Ending:
     advice: str = ""
 
 
-@dataclass(frozen=True, slots=True)
-class RetrySame:
+class RetrySame(msgspec.Struct, frozen=True):
     """Replay on the same account: with a fresh token, or without the signatures that Google refused."""
 
 
-@dataclass(frozen=True, slots=True)
-class RetryOther:
+class RetryOther(msgspec.Struct, frozen=True):
     """Lease another account, leaving out those already tried. `counted` is whether the attempt used up a call."""
 
     counted: bool = True
 
 
-@dataclass(frozen=True, slots=True)
-class GiveUp:
+class GiveUp(msgspec.Struct, frozen=True):
     ending: Ending
 
 
 Verdict = RetrySame | RetryOther | GiveUp
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Progress:
+class Progress(msgspec.Struct, frozen=True, kw_only=True):
     """How far one request has come, the failed attempt included.
 
     `calls` counts calls to the model API, without those whose account died; `outages` counts the earlier faults of this

@@ -5,8 +5,9 @@ How a problem is written is each dialect's affair; which problem it is, is decid
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from enum import StrEnum
+
+import msgspec
 
 from regrant.errors import DialectError
 
@@ -49,8 +50,7 @@ USUAL_STATUS = {
 }
 
 
-@dataclass(frozen=True, slots=True)
-class Problem:
+class Problem(msgspec.Struct, frozen=True):
     """`message` is for the client's eyes: no e-mail, no token, no raw upstream body."""
 
     kind: ProblemKind

@@ -6,21 +6,20 @@ Pure. Sources: RFC 9110 section 10.2.3 (Retry-After), RFC 6585 section 4 (429), 
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from datetime import UTC, datetime
+
+import msgspec
 
 FIRST_PAUSE_S = 1.0
 LONGEST_PAUSE_S = 900.0
 _AGAIN = {408, 425, 429}
 
 
-@dataclass(frozen=True, slots=True)
-class Delivered:
+class Delivered(msgspec.Struct, frozen=True):
     status: int
 
 
-@dataclass(frozen=True, slots=True)
-class Again:
+class Again(msgspec.Struct, frozen=True):
     """`after_s`: how long the receiver asked to wait, in seconds; None if it did not say."""
 
     why: str
@@ -28,8 +27,7 @@ class Again:
     status: int | None = None
 
 
-@dataclass(frozen=True, slots=True)
-class Refused:
+class Refused(msgspec.Struct, frozen=True):
     status: int
     advice: str
 

@@ -13,7 +13,6 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable
-from dataclasses import dataclass
 from urllib.parse import urlsplit, urlunsplit
 
 import msgspec
@@ -29,8 +28,7 @@ _DISCORD_MARKS = re.compile(r"([\\*_~`|>#\[\]()])")
 _SLACK_MARKS = {"&": "&amp;", "<": "&lt;", ">": "&gt;"}
 
 
-@dataclass(frozen=True, slots=True)
-class Message:
+class Message(msgspec.Struct, frozen=True):
     """One POST of JSON. `url` is secret."""
 
     url: str

@@ -14,7 +14,6 @@ import uuid
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import AbstractContextManager
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Final, ParamSpec, Protocol, TypeVar
 
@@ -41,8 +40,7 @@ create table if not exists alert_line (webhook text primary key, holder text not
 """
 
 
-@dataclass(frozen=True, slots=True)
-class Delivery:
+class Delivery(msgspec.Struct, frozen=True):
     """An alert whose turn it is, and how often it was tried in vain."""
 
     seq: int
@@ -50,8 +48,7 @@ class Delivery:
     tries: int
 
 
-@dataclass(frozen=True, slots=True)
-class Later:
+class Later(msgspec.Struct, frozen=True):
     """Nothing may be sent before `at` (unix seconds)."""
 
     at: float

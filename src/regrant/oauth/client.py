@@ -9,9 +9,10 @@ from __future__ import annotations
 import asyncio
 import time
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, replace
 from typing import Protocol, TypeVar
 from urllib.parse import urlsplit
+
+import msgspec
 
 from regrant.errors import TransportError, UnsendableRequest
 from regrant.oauth import google
@@ -57,8 +58,7 @@ class Endpoints(Protocol):
     def userinfo(self) -> str: ...
 
 
-@dataclass(frozen=True, slots=True)
-class _Answer:
+class _Answer(msgspec.Struct, frozen=True):
     status: int
     headers: Headers
     body: bytes
@@ -168,7 +168,7 @@ def _read(
         return Unavailable("the answer came in an encoding that was not asked for", status=answer.status)
     outcome = parse(answer.status, answer.body, secrets=secrets)
     if isinstance(outcome, Unavailable):
-        return replace(outcome, retry_after_s=google.retry_after(answer.headers))
+        return msgspec.structs.replace(outcome, retry_after_s=google.retry_after(answer.headers))
     return outcome
 
 

@@ -11,12 +11,13 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
 from datetime import UTC
 from email.utils import parsedate_to_datetime
 from enum import StrEnum
 from typing import Any
 from urllib.parse import quote, urlencode
+
+import msgspec
 
 from regrant.oauth.wire import appearance, decode_object, one_line, seconds, usable_token
 from regrant.secret import Secret
@@ -35,8 +36,7 @@ _SCOPE_ALIASES = {
 Headers = Sequence[tuple[bytes, bytes]]
 
 
-@dataclass(frozen=True, slots=True)
-class OAuthClient:
+class OAuthClient(msgspec.Struct, frozen=True):
     """The application that a user consents to; Regrant's users bring their own (Desktop type)."""
 
     client_id: str
@@ -50,8 +50,7 @@ class OAuthClient:
         return number if dash and number.isascii() and number.isdigit() else ""
 
 
-@dataclass(frozen=True, slots=True)
-class Granted:
+class Granted(msgspec.Struct, frozen=True):
     """The token endpoint said yes. Lifetimes are seconds from the moment of the answer."""
 
     access_token: Secret
@@ -76,8 +75,7 @@ class RefusalKind(StrEnum):
     bad_request = "bad_request"
 
 
-@dataclass(frozen=True, slots=True)
-class Refused:
+class Refused(msgspec.Struct, frozen=True):
     """Google understood the request and said no; asking again unchanged is pointless.
 
     `error` and `subtype` are Google's codes, `description` is its text: one line, bounded, to explain and never to
@@ -91,8 +89,7 @@ class Refused:
     description: str
 
 
-@dataclass(frozen=True, slots=True)
-class Unavailable:
+class Unavailable(msgspec.Struct, frozen=True):
     """No verdict: nothing is known about the grant. `reason` is a sentence without any byte of the answer's body."""
 
     reason: str
@@ -100,8 +97,7 @@ class Unavailable:
     status: int | None = None
 
 
-@dataclass(frozen=True, slots=True)
-class Identity:
+class Identity(msgspec.Struct, frozen=True):
     """Who signed in, as Google tells it. `sub` is Google's stable id, "" if it was not told."""
 
     email: str
@@ -110,8 +106,7 @@ class Identity:
     verified: bool
 
 
-@dataclass(frozen=True, slots=True)
-class Revoked:
+class Revoked(msgspec.Struct, frozen=True):
     """The token is dead now; `already` when it was so before."""
 
     already: bool

@@ -9,9 +9,10 @@ Source: google-auth 2.62 `_default.py`, `_cloud_sdk.py`; developers.google.com/i
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
 from pathlib import PurePath, PurePosixPath, PureWindowsPath
 from typing import Any, NoReturn
+
+import msgspec
 
 from regrant.errors import RegrantError
 from regrant.oauth.google import OAuthClient
@@ -50,8 +51,7 @@ class FileRefused(RegrantError):
         self.advice = advice
 
 
-@dataclass(frozen=True, slots=True)
-class AdcCredential:
+class AdcCredential(msgspec.Struct, frozen=True):
     """A user's Application Default Credentials; `type` is `authorized_user`."""
 
     client_id: str

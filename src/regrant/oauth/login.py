@@ -15,6 +15,8 @@ from dataclasses import dataclass, field
 from hashlib import sha256
 from urllib.parse import parse_qsl
 
+import msgspec
+
 from regrant.oauth import google
 from regrant.oauth.wire import one_line
 from regrant.secret import Secret
@@ -62,15 +64,13 @@ class Login:
         )
 
 
-@dataclass(frozen=True, slots=True)
-class Code:
+class Code(msgspec.Struct, frozen=True):
     """The authorization code, ready for the exchange. It works once and for about ten minutes."""
 
     code: Secret
 
 
-@dataclass(frozen=True, slots=True)
-class CallbackRefused:
+class CallbackRefused(msgspec.Struct, frozen=True):
     """The sign-in did not succeed. `reason` is one of REASONS or Google's error code; `advice` says what to do next."""
 
     reason: str

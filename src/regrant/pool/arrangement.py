@@ -6,7 +6,8 @@ Turns `[[pool.groups]]` and `[[pool.choices]]` into the values that the pool wor
 from __future__ import annotations
 
 from collections.abc import Iterable
-from dataclasses import dataclass
+
+import msgspec
 
 from regrant.pool.choices import Choice, Choices, Rule
 from regrant.pool.pool import Pool
@@ -15,8 +16,7 @@ from regrant.settings.model import Pool as PoolSettings
 from regrant.settings.model import PoolChoice, PoolGroup
 
 
-@dataclass(frozen=True, slots=True)
-class Place:
+class Place(msgspec.Struct, frozen=True):
     """Where an account stands: its groups; priority and weight are those of the first group that lists it."""
 
     groups: frozenset[str] = frozenset()

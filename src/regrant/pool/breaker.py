@@ -15,8 +15,9 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Iterable, Mapping
-from dataclasses import dataclass
 from typing import Generic, TypeVar
+
+import msgspec
 
 from regrant.pool.selector import Candidate
 from regrant.upstream.faults import FaultKind
@@ -35,8 +36,7 @@ UNCLEAR_S = 60.0  # a trial that told nothing is repeated after this time at the
 K = TypeVar("K")
 
 
-@dataclass(frozen=True, slots=True)
-class Circuit:
+class Circuit(msgspec.Struct, frozen=True):
     """Half-open since then (unix seconds), after `strikes` failures in a row."""
 
     strikes: int
@@ -75,8 +75,7 @@ class Breaker(Generic[K]):
         return found
 
 
-@dataclass(slots=True)
-class _Patient:
+class _Patient(msgspec.Struct):
     candidate: Candidate
     next_at: float
     failures: int = 0

@@ -8,7 +8,8 @@ from __future__ import annotations
 import math
 from collections import Counter
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
+
+import msgspec
 
 from regrant.pool.cooldown import Blocked, Cooldown
 from regrant.pool.lease import Absence, Unavailable, Wish
@@ -16,8 +17,7 @@ from regrant.pool.selector import Candidate
 from regrant.upstream.faults import FaultKind
 
 
-@dataclass(frozen=True, slots=True)
-class Census:
+class Census(msgspec.Struct, frozen=True):
     """That no account is free for a model, and why: true until `ends`, unless the pool changes before."""
 
     reasons: Mapping[Absence, int]

@@ -7,13 +7,13 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterable
-from dataclasses import dataclass
+
+import msgspec
 
 MAX_KNOWN = 10_000  # (key, model) pairs whose choice is remembered
 
 
-@dataclass(frozen=True, slots=True)
-class Choice:
+class Choice(msgspec.Struct, frozen=True):
     """`group` "" is the whole pool, `strategy` "" the pool's own. `fallback`: everyone else when nobody of the group is free."""
 
     group: str = ""
@@ -24,8 +24,7 @@ class Choice:
 DEFAULT = Choice()
 
 
-@dataclass(frozen=True, slots=True)
-class Rule:
+class Rule(msgspec.Struct, frozen=True):
     """`key` is the name of a client key ("": any), `model` a model's name, with * as wildcard ("": any)."""
 
     choice: Choice

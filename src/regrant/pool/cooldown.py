@@ -17,8 +17,7 @@ from regrant.pool.breaker import PROBE_S, Breaker, Circuit
 from regrant.upstream.faults import FaultKind, Scope
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class CooldownKey:
+class CooldownKey(msgspec.Struct, frozen=True, kw_only=True):
     """What is held back; the parts that the scope does not name are ""."""
 
     scope: Scope
@@ -80,8 +79,7 @@ class Probe:
             self._cooldowns.leave_to_next(key)
 
 
-@dataclass(frozen=True, slots=True)
-class Blocked:
+class Blocked(msgspec.Struct, frozen=True):
     """What is held back for one model at one moment. Valid until the next call of `Cooldowns`."""
 
     model: Cooldown | None

@@ -6,10 +6,11 @@ Values only; `pool.py` grants and counts.
 from __future__ import annotations
 
 from collections.abc import Callable, Collection, Mapping
-from dataclasses import dataclass
 from enum import StrEnum
 from types import TracebackType
 from typing import Self
+
+import msgspec
 
 from regrant.pool.cooldown import Probe
 from regrant.pool.selector import Candidate
@@ -31,8 +32,7 @@ class Absence(StrEnum):
     """This request has already asked it."""
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Unavailable:
+class Unavailable(msgspec.Struct, frozen=True, kw_only=True):
     """Why no account could be leased: how many for which reason, and when that changes by itself.
 
     `retry_after_s` is the soonest end of any cool-down, for the client; `free_in_s` the soonest among accounts that this request has not
@@ -97,8 +97,7 @@ class Lease:
         self.release()
 
 
-@dataclass(slots=True)
-class Wish:
+class Wish(msgspec.Struct):
     """What a request wants: an account for `model`, none of `exclude`, and only one that `suits` if that is given.
 
     `key` is its conversation, `client` the name of its client key. Not changed once made; not frozen, for one is made per request.

@@ -6,14 +6,13 @@ refusal stops the rest.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+import msgspec
 
 PACE_S = 0.2  # about the time in which Google refuses a call that is over a limit
 FORGET_S = 1.0  # without a lease for so long, an account starts with one again
 
 
-@dataclass(slots=True)
-class _Batch:
+class _Batch(msgspec.Struct):
     size: int
     left: int
     renewed_at: float

@@ -6,15 +6,15 @@ Pure. The rules are `choices.py`; made once for each choice and kept until the s
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+
+import msgspec
 
 from regrant.pool.choices import DEFAULT, Choice, Choices
 from regrant.pool.selector import Candidate, Part
 from regrant.pool.strategies import STRATEGIES, Strategy
 
 
-@dataclass(frozen=True, slots=True)
-class Plan:
+class Plan(msgspec.Struct, frozen=True):
     """Each part in its turn, until one has a free account."""
 
     strategy: Strategy

@@ -7,7 +7,8 @@ from __future__ import annotations
 
 import copy
 from collections.abc import Iterable
-from dataclasses import dataclass
+
+import msgspec
 
 from regrant.pool.field import Field
 from regrant.pool.plans import Plan
@@ -17,8 +18,7 @@ from regrant.pool.strategies import STRATEGIES
 MAX_TURNS = 100  # whoever comes later is as good as last
 
 
-@dataclass(frozen=True, slots=True)
-class Prospect:
+class Prospect(msgspec.Struct, frozen=True):
     """`order` are the ids of the accounts that a new request without a conversation would try one after another, MAX_TURNS at the most.
 
     `limit` is the group that the request is confined to, "" for none; `members` are those that it may use at all.

@@ -11,8 +11,9 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Iterable, Iterator
-from dataclasses import dataclass
 from datetime import UTC, date, datetime, timedelta, tzinfo
+
+import msgspec
 
 from regrant.pool.quota_limits import MEASURES, Limit, Limits, Measure, Source
 from regrant.settings.model import QuotaLimit
@@ -26,8 +27,7 @@ Counts = tuple[int, int, int, int]
 """In the order of MEASURES."""
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Rules:
+class Rules(msgspec.Struct, frozen=True, kw_only=True):
     """What the settings say. `reserve` is the part of every quota that protection holds back."""
 
     protection: bool = False
@@ -36,8 +36,7 @@ class Rules:
     limits: tuple[QuotaLimit, ...] = ()
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Row:
+class Row(msgspec.Struct, frozen=True, kw_only=True):
     """What one process has counted of one day, in all. `minute` is the one that its numbers per minute speak of."""
 
     project: str
@@ -47,16 +46,14 @@ class Row:
     counts: Counts
 
 
-@dataclass(frozen=True, slots=True)
-class Hold:
+class Hold(msgspec.Struct, frozen=True):
     """A reserve that is reached: nothing more until `until` (unix seconds), because of `measure`."""
 
     until: float
     measure: Measure
 
 
-@dataclass(frozen=True, slots=True)
-class Reported:
+class Reported(msgspec.Struct, frozen=True):
     """At least so much of a daily quota was used, as somebody else counts; it holds until the day ends."""
 
     value: int
@@ -64,8 +61,7 @@ class Reported:
     as_of: float
 
 
-@dataclass(frozen=True, slots=True)
-class Figure:
+class Figure(msgspec.Struct, frozen=True):
     """One number of the ledger and the limit that it is measured by. `used_source`: who counted most."""
 
     project: str

@@ -8,8 +8,9 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterable, Iterator
-from dataclasses import dataclass
 from enum import StrEnum
+
+import msgspec
 
 from regrant.settings.model import QuotaLimit
 from regrant.upstream.error_body import Violation
@@ -53,8 +54,7 @@ class Source(StrEnum):
     COUNTED = "counted"
 
 
-@dataclass(frozen=True, slots=True)
-class Limit:
+class Limit(msgspec.Struct, frozen=True):
     """`value` None: there is no limit. `as_of` is unix seconds: when the source said so."""
 
     value: int | None

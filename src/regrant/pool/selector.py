@@ -7,16 +7,16 @@ from __future__ import annotations
 
 from bisect import bisect_left
 from collections.abc import Callable, Iterable, Sequence
-from dataclasses import dataclass
 from hashlib import blake2b
 from typing import NamedTuple
+
+import msgspec
 
 POINTS = 8  # one blake2b digest; an account's share of a large pool then varies by about a third
 RING = 1 << 64
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Candidate:
+class Candidate(msgspec.Struct, frozen=True, kw_only=True):
     """An account as far as choosing goes. `project` is never empty: the keeper fills in the client's own project."""
 
     id: str

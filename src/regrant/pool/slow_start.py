@@ -7,15 +7,14 @@ to all within some seconds. Which share a conversation falls into never changes,
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+import msgspec
 
 GOLDEN = 0.618033988749894848
 SALT = 0x5C0FF1E5
 STEPS = 1 << 32
 
 
-@dataclass(slots=True)
-class _Newcomer:
+class _Newcomer(msgspec.Struct):
     since: float
     proven: bool = False
     turns: float = 0.0

@@ -7,7 +7,8 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterable
-from dataclasses import dataclass, replace
+
+import msgspec
 
 from regrant.accounts.diagnosis import Advice, protection_advice
 from regrant.pool.cooldown import Blocked, Cooldown
@@ -17,8 +18,7 @@ from regrant.upstream.faults import Scope
 EVERY_MODEL = "*"
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Obstacle:
+class Obstacle(msgspec.Struct, frozen=True, kw_only=True):
     """One thing in the way: since and until in unix seconds (None: unknown, or no end), and what to do about it."""
 
     since: float | None = None
@@ -26,8 +26,7 @@ class Obstacle:
     advice: Advice | None = None
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Standing:
+class Standing(msgspec.Struct, frozen=True, kw_only=True):
     """What the keeper knows of one account, in the pool or out of it. None means: not in the way."""
 
     id: str
@@ -44,8 +43,7 @@ class Standing:
     """The OAuth client that the grant needs is broken or missing, and the access token does not serve any more."""
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Check:
+class Check(msgspec.Struct, frozen=True, kw_only=True):
     """`check` is one of disabled, quota, paused, attention, cooldown, client."""
 
     check: str
@@ -55,8 +53,7 @@ class Check:
     advice: Advice | None = None
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Explanation:
+class Explanation(msgspec.Struct, frozen=True, kw_only=True):
     id: str
     email: str
     serves: bool
@@ -138,5 +135,5 @@ def _cooling(standing: Standing, blocked: Blocked) -> Obstacle | None:
     return Obstacle(
         since=cooldown.since,
         until=None if math.isinf(cooldown.until) else cooldown.until,
-        advice=replace(advice, text=f"{advice.text} {whom}"),
+        advice=msgspec.structs.replace(advice, text=f"{advice.text} {whom}"),
     )

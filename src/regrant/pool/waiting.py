@@ -9,7 +9,8 @@ import asyncio
 import math
 from collections import Counter
 from collections.abc import Callable
-from dataclasses import dataclass, replace
+
+import msgspec
 
 from regrant.clock import Clock
 from regrant.pool.appeal import Appeal
@@ -20,8 +21,7 @@ LONGEST_NAP_S = 1.0  # a clock that was set, or a machine that slept, is noticed
 SHORTEST_NAP_S = 0.001
 
 
-@dataclass(eq=False, slots=True)
-class _Waiter:
+class _Waiter(msgspec.Struct, eq=False):
     wish: Wish
     answer: asyncio.Future[Lease | Unavailable]
     patience_until: float
@@ -45,8 +45,7 @@ class _Waiter:
         return self.rescue_until - now if hopeful and now < self.rescue_until else None
 
 
-@dataclass(slots=True)
-class Waits:
+class Waits(msgspec.Struct):
     """How the waiting of requests has ended so far, and how long it took in all; for metrics."""
 
     served: int = 0
@@ -151,7 +150,7 @@ class WaitingRoom:
         """A lease, or why there is none; None if only accounts are free whose next batch is due in a moment."""
         if not spent:
             return self._lease(wish)
-        outcome = self._lease(replace(wish, exclude={*wish.exclude, *spent}))
+        outcome = self._lease(msgspec.structs.replace(wish, exclude={*wish.exclude, *spent}))
         if isinstance(outcome, Unavailable):
             return None if outcome.reasons.get(Absence.TRIED) else self._lease(wish)
         return outcome

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import os
 from collections.abc import Mapping
-from dataclasses import replace
 from pathlib import Path
 from typing import Any
+
+import msgspec
 
 from regrant.settings.loading import Loaded, load, restart_needed
 from regrant.settings.model import Settings
@@ -38,8 +39,8 @@ class LiveSettings:
         self.loaded = load(self.data_dir, self._flags, self.environ)
         new, bound = self.loaded.settings, self.at_start.server
         # auth_mode auto goes by the address that is listened on, not by one that a restart will bring.
-        server = replace(new.server, host=bound.host, port=bound.port, workers=bound.workers)
-        self._in_force = replace(new, server=server)
+        server = msgspec.structs.replace(new.server, host=bound.host, port=bound.port, workers=bound.workers)
+        self._in_force = msgspec.structs.replace(new, server=server)
         return restart_needed(old, new)
 
     def _signature(self) -> tuple[int, int, int] | None:

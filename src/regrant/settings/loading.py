@@ -9,11 +9,12 @@ import difflib
 import os
 import tomllib
 from collections.abc import Iterable, Iterator, Mapping
-from dataclasses import dataclass, fields, is_dataclass
 from functools import reduce
 from pathlib import Path
 from typing import Any, NamedTuple, TypeVar, get_type_hints
 from urllib.parse import urlsplit
+
+import msgspec
 
 from regrant.errors import SettingsError
 from regrant.secret import Secret
@@ -42,8 +43,7 @@ class Shown(NamedTuple):
     origin: str
 
 
-@dataclass(frozen=True, slots=True)
-class Loaded:
+class Loaded(msgspec.Struct, frozen=True):
     """`origins` has every key. `unknown` tells of keys in config.toml that no setting has; `warnings` includes them."""
 
     settings: Settings
@@ -52,8 +52,7 @@ class Loaded:
     unknown: tuple[str, ...]
 
 
-@dataclass(frozen=True, slots=True)
-class Reading:
+class Reading(msgspec.Struct, frozen=True):
     """What one source holds, before its values are judged."""
 
     given: tuple[Given, ...] = ()
@@ -264,16 +263,11 @@ def _check_choices(values: Mapping[str, Any], origin: str) -> Iterator[str]:
 
 
 def assemble(shape: type[T], values: Mapping[str, Any], prefix: str = "") -> T:
-    """A dataclass whose fields are sections or values of the keys below `prefix`."""
-    hints = get_type_hints(shape)
+    """A Struct whose fields are sections or values of the keys below `prefix`."""
     parts = {}
-    for field in fields(shape):  # type: ignore[arg-type]  # `shape` is a dataclass; the type cannot say so
-        key, hint = prefix + field.name, hints[field.name]
-        parts[field.name] = (
-            assemble(hint, values, key + ".")
-            if isinstance(hint, type) and is_dataclass(hint)
-            else values[key]
-        )
+    for name, hint in get_type_hints(shape).items():
+        section = isinstance(hint, type) and issubclass(hint, msgspec.Struct)
+        parts[name] = assemble(hint, values, f"{prefix}{name}.") if section else values[prefix + name]
     return shape(**parts)
 
 
@@ -341,6 +335,6 @@ def _holds_secret(given: Given) -> bool:
 def _has_secret(value: Any) -> bool:
     if isinstance(value, tuple):
         return any(_has_secret(item) for item in value)
-    if is_dataclass(value):
-        return any(_has_secret(getattr(value, field.name)) for field in fields(value))
+    if isinstance(value, msgspec.Struct):
+        return any(_has_secret(getattr(value, name)) for name in value.__struct_fields__)
     return isinstance(value, Secret) and bool(value)

@@ -6,13 +6,13 @@ Keys, defaults, ranges and help are in `table`; where a value comes from is deci
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+
+import msgspec
 
 from regrant.secret import Secret
 
 
-@dataclass(frozen=True, slots=True)
-class Server:
+class Server(msgspec.Struct, frozen=True):
     host: str
     port: int
     workers: int
@@ -25,15 +25,13 @@ class Server:
     public_url: str
 
 
-@dataclass(frozen=True, slots=True)
-class OAuthClient:
+class OAuthClient(msgspec.Struct, frozen=True):
     client_id: str
     client_secret: Secret
     name: str
 
 
-@dataclass(frozen=True, slots=True)
-class Endpoints:
+class Endpoints(msgspec.Struct, frozen=True):
     authorize: str
     token: str
     revoke: str
@@ -45,8 +43,7 @@ class Endpoints:
     serviceusage: str
 
 
-@dataclass(frozen=True, slots=True)
-class Google:
+class Google(msgspec.Struct, frozen=True):
     client_id: str
     client_secret: Secret
     project_id: str
@@ -64,8 +61,7 @@ class Google:
         return {client.client_id: client for client in configured}
 
 
-@dataclass(frozen=True, slots=True)
-class PoolGroup:
+class PoolGroup(msgspec.Struct, frozen=True):
     """Accounts that belong together, by e-mail, id or label."""
 
     name: str
@@ -74,8 +70,7 @@ class PoolGroup:
     weight: float
 
 
-@dataclass(frozen=True, slots=True)
-class PoolChoice:
+class PoolChoice(msgspec.Struct, frozen=True):
     """A rule for the requests of one client key (by name), one model (* is a wildcard), or both; "" means any."""
 
     key: str
@@ -86,8 +81,7 @@ class PoolChoice:
     fallback: bool
 
 
-@dataclass(frozen=True, slots=True)
-class Pool:
+class Pool(msgspec.Struct, frozen=True):
     strategy: str
     max_attempts: int
     deadline_s: float
@@ -101,8 +95,7 @@ class Pool:
     choices: tuple[PoolChoice, ...]
 
 
-@dataclass(frozen=True, slots=True)
-class QuotaLimit:
+class QuotaLimit(msgspec.Struct, frozen=True):
     """A limit that the owner knows; 0 means not known. `project_id` "" means every project."""
 
     model: str
@@ -112,8 +105,7 @@ class QuotaLimit:
     requests_per_day: int
 
 
-@dataclass(frozen=True, slots=True)
-class Quota:
+class Quota(msgspec.Struct, frozen=True):
     protection: bool
     reserve: float
     timezone: str
@@ -125,8 +117,7 @@ Chains = Mapping[str, tuple[str, ...]]
 """Names (* is a wildcard), each with the models that serve it in the order in which they are tried."""
 
 
-@dataclass(frozen=True, slots=True)
-class ModelRule:
+class ModelRule(msgspec.Struct, frozen=True):
     """What holds for the requests of some client keys, before what holds for all. `key` is a name or an id; * is a wildcard.
 
     `allowed` are the models that may serve them (* is a wildcard); none means every one.
@@ -139,8 +130,7 @@ class ModelRule:
     allowed: tuple[str, ...]
 
 
-@dataclass(frozen=True, slots=True)
-class Models:
+class Models(msgspec.Struct, frozen=True):
     aliases: Chains
     fallbacks: Chains
     default: str
@@ -149,33 +139,28 @@ class Models:
     fetch_images: bool
 
 
-@dataclass(frozen=True, slots=True)
-class Traffic:
+class Traffic(msgspec.Struct, frozen=True):
     keep_days: int
     max_mb: int
     record_bodies: bool
 
 
-@dataclass(frozen=True, slots=True)
-class Log:
+class Log(msgspec.Struct, frozen=True):
     level: str
     format: str
     file: bool
 
 
-@dataclass(frozen=True, slots=True)
-class Network:
+class Network(msgspec.Struct, frozen=True):
     proxy: Secret
     ca_file: str
 
 
-@dataclass(frozen=True, slots=True)
-class Store:
+class Store(msgspec.Struct, frozen=True):
     url: Secret
 
 
-@dataclass(frozen=True, slots=True)
-class Webhook:
+class Webhook(msgspec.Struct, frozen=True):
     """An address that is told of incidents. The whole of `url` is secret: for most receivers its path is the password.
 
     `name` is what logs and answers call it. No `events` means all of them; no `secret` means unsigned.
@@ -188,13 +173,11 @@ class Webhook:
     name: str
 
 
-@dataclass(frozen=True, slots=True)
-class Notify:
+class Notify(msgspec.Struct, frozen=True):
     webhooks: tuple[Webhook, ...]
 
 
-@dataclass(frozen=True, slots=True)
-class Settings:
+class Settings(msgspec.Struct, frozen=True):
     server: Server
     google: Google
     pool: Pool

@@ -5,8 +5,9 @@ The typed result is in `model`; precedence is in `loading`.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from typing import Any
+
+import msgspec
 
 from regrant.secret import Secret
 from regrant.settings import addresses
@@ -115,8 +116,7 @@ MODEL_RULE = Record(
 )
 
 
-@dataclass(frozen=True, slots=True)
-class Setting:
+class Setting(msgspec.Struct, frozen=True):
     """One row. `default` is written as in config.toml; `restart` marks what a running process cannot change."""
 
     key: str

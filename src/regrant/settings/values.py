@@ -13,6 +13,8 @@ from dataclasses import dataclass
 from types import MappingProxyType
 from typing import Any
 
+import msgspec
+
 from regrant.secret import MASK, Secret
 
 
@@ -251,8 +253,7 @@ class Chains(Kind):
         return json.dumps(shown, ensure_ascii=False)
 
 
-@dataclass(frozen=True, slots=True)
-class Field:
+class Field(msgspec.Struct, frozen=True):
     kind: Kind
     default: Any = None  # None: must be given
 
@@ -315,8 +316,8 @@ def plain(value: Any) -> Any:
             return {name: plain(item) for name, item in value.items()}
         case list() | tuple():
             return [plain(item) for item in value]
-        case _ if hasattr(value, "__dataclass_fields__"):
-            return {name: plain(getattr(value, name)) for name in value.__dataclass_fields__}
+        case msgspec.Struct():
+            return {name: plain(getattr(value, name)) for name in value.__struct_fields__}
         case _:
             return value
 

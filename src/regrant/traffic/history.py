@@ -9,7 +9,6 @@ from __future__ import annotations
 import contextlib
 import sqlite3
 from collections.abc import Iterator
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -41,8 +40,7 @@ class TrafficUnreadable(RegrantError):
         )
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Filter:
+class Filter(msgspec.Struct, frozen=True, kw_only=True):
     """Which requests are meant; what is "" or None does not matter. `since` is inside, `until` is not.
 
     `model` is the name asked for or the one that served; `account` any account that was tried; `fault` that of any attempt.
@@ -76,8 +74,7 @@ class Filter:
         return " and ".join(clauses) or "1", values
 
 
-@dataclass(frozen=True, slots=True)
-class Page:
+class Page(msgspec.Struct, frozen=True):
     """Records and, for the next page, the number of the last one; None at the end."""
 
     records: list[Record]

@@ -5,8 +5,9 @@ Every name here is in docs/metrics.md, with the same type and labels; a test com
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from typing import Literal, TypeAlias, get_args
+
+import msgspec
 
 from regrant.pool.states import State
 from regrant.upstream.faults import FaultKind
@@ -18,8 +19,7 @@ LAG = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 5.0)
 WAITS = ("served", "rescued", "given_up", "turned_away")
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Meter:
+class Meter(msgspec.Struct, frozen=True, kw_only=True):
     """One metric family. `name` is without the `_total` of counters."""
 
     name: str

@@ -10,7 +10,6 @@ import asyncio
 import platform
 import time
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
 
 import msgspec
 
@@ -34,8 +33,7 @@ AT_A_TIME = 200
 log = logs.get("metrics")
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Views:
+class Views(msgspec.Struct, frozen=True, kw_only=True):
     """Where to look when somebody asks. All of it is cheap: copies and lengths."""
 
     keeper: Keeper
@@ -48,8 +46,7 @@ class Views:
     """How many exchanges wait to be written, and how many were dropped."""
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class _Stock:
+class _Stock(msgspec.Struct, frozen=True, kw_only=True):
     """What a thread goes on with: the numbers of this process, and copies of what else is looked at."""
 
     number: int

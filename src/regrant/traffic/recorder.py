@@ -9,7 +9,8 @@ from __future__ import annotations
 from bisect import bisect_left
 from collections import deque
 from collections.abc import Iterable
-from dataclasses import dataclass, field
+
+import msgspec
 
 from regrant.accounts.entry import Entry
 from regrant.accounts.events import Notify
@@ -30,12 +31,11 @@ def empty() -> Bins:
     return Bins([0] * (len(FAST) + 1))
 
 
-@dataclass(slots=True)
-class _Ended:
+class _Ended(msgspec.Struct):
     """Exchanges that ended alike."""
 
-    seconds: Bins = field(default_factory=empty)
-    first: Bins = field(default_factory=empty)
+    seconds: Bins = msgspec.field(default_factory=empty)
+    first: Bins = msgspec.field(default_factory=empty)
     input: int = 0
     output: int = 0
     cached: int = 0

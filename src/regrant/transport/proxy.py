@@ -6,8 +6,9 @@ Pure rules; `tunnel.py` speaks to proxies, `dial.py` performs it, and which prox
 from __future__ import annotations
 
 import base64
-from dataclasses import dataclass
 from urllib.parse import unquote_to_bytes
+
+import msgspec
 
 from regrant.errors import SettingsError, UnsendableRequest
 from regrant.secret import Secret
@@ -18,8 +19,7 @@ SOCKS_PORT = 1080
 MAX_SOCKS_CREDENTIAL_BYTES = 255
 
 
-@dataclass(frozen=True, slots=True)
-class HttpProxy:
+class HttpProxy(msgspec.Struct, frozen=True):
     """An HTTP proxy. `authorization` is the value of Proxy-Authorization, empty without credentials."""
 
     host: str
@@ -40,8 +40,7 @@ class HttpProxy:
         return HttpTunnel(origin, self.authorization_line())
 
 
-@dataclass(frozen=True, slots=True)
-class SocksProxy:
+class SocksProxy(msgspec.Struct, frozen=True):
     """A SOCKS5 proxy. `user` and `password` hold bytes as Latin-1 and are empty without credentials."""
 
     host: str
@@ -61,8 +60,7 @@ class SocksProxy:
 Proxy = HttpProxy | SocksProxy
 
 
-@dataclass(frozen=True, slots=True)
-class Route:
+class Route(msgspec.Struct, frozen=True):
     """How to reach `origin`: what to connect to, whether to ask `proxy` for a tunnel, what every request carries."""
 
     origin: Origin

@@ -10,7 +10,8 @@ import contextlib
 import ipaddress
 import re
 from collections.abc import Mapping
-from dataclasses import dataclass
+
+import msgspec
 
 from regrant.errors import SettingsError
 from regrant.transport.proxy import Proxy, find_route, parse_proxy
@@ -21,8 +22,7 @@ SETTING = "network.proxy"
 _WITH_PORT = re.compile(r"(\[[^\]]*\]|[^:]*):([0-9]+)")
 
 
-@dataclass(frozen=True, slots=True)
-class Exemption:
+class Exemption(msgspec.Struct, frozen=True):
     """One entry of NO_PROXY: a host and all below it, an address, a network, or `*`; `port` 0 is every port."""
 
     host: str
@@ -41,8 +41,7 @@ class Exemption:
         return _within(address, self.host)
 
 
-@dataclass(frozen=True, slots=True)
-class ProxyRules:
+class ProxyRules(msgspec.Struct, frozen=True):
     """A proxy for each scheme, None for a direct connection, and what is exempt from both."""
 
     http: Proxy | None

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass, field
 from typing import Any
 
 import msgspec
@@ -26,8 +25,7 @@ _RETRY_IN_MESSAGE = re.compile(
 )
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Violation:
+class Violation(msgspec.Struct, frozen=True, kw_only=True):
     """One `QuotaFailure.violations` entry; "" where Google leaves a field out. `value` None means absent."""
 
     metric: str = ""
@@ -36,8 +34,7 @@ class Violation:
     value: str | None = None
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class ErrorBody:
+class ErrorBody(msgspec.Struct, frozen=True, kw_only=True):
     """An error as Google told it. `parsed` is False for HTML, an empty body and everything that is no known envelope."""
 
     parsed: bool = False
@@ -47,7 +44,7 @@ class ErrorBody:
     status: str = ""
     message: str = ""
     reason: str = ""
-    metadata: Mapping[str, str] = field(default_factory=dict)
+    metadata: Mapping[str, str] = msgspec.field(default_factory=dict)
     violations: tuple[Violation, ...] = ()
     retry_delay_s: float | None = None
     links: tuple[str, ...] = ()

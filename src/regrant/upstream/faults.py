@@ -7,9 +7,10 @@ cool-downs is `pool/cooldown.py`.
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
 from datetime import tzinfo
 from enum import StrEnum
+
+import msgspec
 
 from regrant.upstream.error_body import Violation
 
@@ -83,8 +84,7 @@ class Scope(StrEnum):
     MODEL = "model"
 
 
-@dataclass(frozen=True, slots=True)
-class Hold:
+class Hold(msgspec.Struct, frozen=True):
     """Leave `scope` alone until `until` (unix seconds; UNTIL_A_PERSON_ACTS has no end).
 
     `guessed`: Google named no end. The next time it lasts longer, and when it is over one request tries first (`pool/breaker.py`).
@@ -95,8 +95,7 @@ class Hold:
     guessed: bool = False
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Attention:
+class Attention(msgspec.Struct, frozen=True, kw_only=True):
     """What a person must solve while the grant is fine; becomes the account's `attention`."""
 
     code: str
@@ -104,8 +103,7 @@ class Attention:
     url: str = ""
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Fault:
+class Fault(msgspec.Struct, frozen=True, kw_only=True):
     """One failed call. `message` is Google's own text: for the owner, never for a client of another dialect."""
 
     kind: FaultKind
@@ -152,8 +150,7 @@ _OUTAGES = frozenset(
 )
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Call:
+class Call(msgspec.Struct, frozen=True, kw_only=True):
     """The circumstances of the call that failed.
 
     `strikes` is how many times in a row this scope failed without a known end. `attend` is False when the call went

@@ -7,7 +7,6 @@ projects, and only where the account has the IAM permission and the project has 
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
 from datetime import UTC, datetime
 from urllib.parse import quote, urlencode
 
@@ -18,8 +17,7 @@ PAGE_SIZE = 500
 UNLIMITED = 1 << 62  # Monitoring and Quotas write "no limit" as -1 or as the largest 64-bit number
 
 
-@dataclass(frozen=True, slots=True)
-class CloudLimit:
+class CloudLimit(msgspec.Struct, frozen=True):
     """One limit of a project. `model` "" is for every model without one of its own; `value` None: no limit."""
 
     quota_id: str
@@ -28,8 +26,7 @@ class CloudLimit:
     value: int | None
 
 
-@dataclass(frozen=True, slots=True)
-class CloudUsage:
+class CloudUsage(msgspec.Struct, frozen=True):
     quota_id: str
     model: str
     used: int

@@ -6,7 +6,8 @@ How long such an account is left alone, and every other status, is in `classifie
 from __future__ import annotations
 
 import re
-from dataclasses import dataclass
+
+import msgspec
 
 from regrant.upstream.error_body import ErrorBody
 
@@ -18,8 +19,7 @@ _CLIENTS_RESOURCE = re.compile(
 could put the whole pool out by naming such a thing."""
 
 
-@dataclass(frozen=True, slots=True)
-class Refusal:
+class Refusal(msgspec.Struct, frozen=True):
     code: str
     project_wide: bool
     advice: str

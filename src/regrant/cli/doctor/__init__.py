@@ -7,10 +7,10 @@ from __future__ import annotations
 
 import os
 from collections.abc import Iterable
-from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
+import msgspec
 import typer
 
 from regrant.app import App
@@ -60,7 +60,7 @@ async def _examine_app(app: App, who: str | None, key: str | None) -> list[Findi
 
 
 def _view(finding: Finding) -> dict[str, Any]:
-    return {**asdict(finding), "level": finding.level.lower(), "ok": finding.level != "FAIL"}
+    return {**msgspec.structs.asdict(finding), "level": finding.level.lower(), "ok": finding.level != "FAIL"}
 
 
 def _print(findings: Iterable[Finding], *, ok: bool) -> None:

@@ -9,7 +9,8 @@ from __future__ import annotations
 import asyncio
 from collections import defaultdict
 from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import dataclass
+
+import msgspec
 
 from regrant.accounts.entry import Entry
 from regrant.accounts.incidents import SKEW_S
@@ -29,8 +30,7 @@ MAX_CLIENTS = 20
 NO_GRANT = Secret("no-grant-but-a-question-of-regrant-doctor")
 
 
-@dataclass(frozen=True, slots=True)
-class Endpoint:
+class Endpoint(msgspec.Struct, frozen=True):
     name: str
     url: str
     needed: bool

@@ -5,8 +5,6 @@ Source: docs/sources.md, section 4; google-genai 3.4, `models.py`.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-
 import msgspec
 
 from regrant.dialects.gemini.request import encode_request, without_signatures
@@ -23,8 +21,7 @@ class _Count(msgspec.Struct, rename="camel"):
 _COUNT = msgspec.json.Decoder(_Count)
 
 
-@dataclass(frozen=True, slots=True)
-class CountRequest:
+class CountRequest(msgspec.Struct, frozen=True):
     """The same question for either upstream."""
 
     gemini: bytes
