@@ -23,6 +23,7 @@ from regrant.upstream.faults import (
 from regrant.upstream.waits import backoff, next_midnight, retry_after
 
 DAY_S = 86_400.0
+MONTH_S = 31 * DAY_S
 MINUTE_QUOTA_S = 60.0  # a per-minute quota without RetryInfo reopens within its own window
 SPEND_S, SPEND_CAP_S = 60.0, 600.0  # money is counted over ten rolling minutes: some is free again before
 BACKOFF_S, BACKOFF_CAP_S = 30.0, 600.0  # a 429 that names no time and no quota
@@ -111,9 +112,9 @@ def overloaded(status: int, error: ErrorBody, headers: Headers, call: Call) -> F
 
 
 def _told_wait(error: ErrorBody, headers: Headers, now: float) -> float | None:
-    """Seconds, a day at most: no quota of Google's is longer, and a slip of somebody's in between must not hold anything for years."""
+    """Seconds as they were told; a month at most, which is the longest period of Google's. More is somebody's slip, and would last for years."""
     told = error.retry_delay_s if error.retry_delay_s is not None else retry_after(headers, now)
-    return None if told is None else min(told, DAY_S)
+    return None if told is None else min(told, MONTH_S)
 
 
 def _moment(wait: float | None, quotas: str, call: Call) -> Hold:
