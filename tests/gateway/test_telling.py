@@ -64,3 +64,9 @@ def test_an_unknown_model_names_the_settings_and_is_not_quoted_at_length() -> No
     problem = unknown_model("x" * 10_000)
     assert "models.aliases" in problem.message
     assert len(problem.message) < 600
+
+
+def test_no_e_mail_in_googles_words_reaches_a_client() -> None:
+    said = "Permission denied for ann.lee+work@mail.example.co.uk on project 1."
+    told = tell(refusal(verdict.EndingKind.PASS_ON, 400, said))
+    assert told.message == "Permission denied for an account on project 1."

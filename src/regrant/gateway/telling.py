@@ -6,11 +6,14 @@ Pure. Which problem it is was decided in `verdict.py`; how it is written is the 
 from __future__ import annotations
 
 import math
+import re
 
 from regrant.gateway import verdict
 from regrant.gateway.pipeline import Refusal
 from regrant.messages.problem import Problem, ProblemKind
 from regrant.pool.reasons import count_reasons
+
+_EMAIL = re.compile(r"[\w.+-]+@[\w-]+(?:\.[\w-]+)+")
 
 CUT = Problem(
     ProblemKind.UPSTREAM_UNAVAILABLE, "Google broke the answer off. Try again.", code="upstream_unavailable"
@@ -68,10 +71,13 @@ def _rate_limited(refusal: Refusal) -> Problem:
 
 def _passed_on(refusal: Refusal) -> Problem:
     status = refusal.ending.status
+    google_says = _EMAIL.sub(
+        "an account", refusal.google_says
+    )  # whose account it was is no client's business
     if status == 404:
-        said = refusal.google_says or "Google does not know this model."
+        said = google_says or "Google does not know this model."
         return Problem(ProblemKind.MODEL_NOT_FOUND, said, status=404, code="model_not_found")
-    said = refusal.google_says or f"Google refuses the request with status {status}."
+    said = google_says or f"Google refuses the request with status {status}."
     return Problem(ProblemKind.UPSTREAM_REJECTED, said, status=status)
 
 
