@@ -87,7 +87,7 @@ def _choose(random: Random, deck: Deck, at: float, seconds: float) -> list[Act]:
         return _play(random, deck.draw(), at)
 
     makers = (_burst, _condition, _trouble_with_tokens, _life, _long_limit, _blackout)
-    [make] = random.choices(makers, (60, 8, 8, 10, 2 if at < seconds / 2 else 0, 1))
+    [make] = random.choices(makers, (60, 8, 8, 10, 5 if at < seconds / 2 else 0, 1))
     return list(make(random, at))
 
 
