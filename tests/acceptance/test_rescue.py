@@ -108,7 +108,7 @@ def test_a_client_with_a_short_deadline_is_told_at_once(
     with Gateway(data_dir, sandbox.url, POOL__RESCUE_S="20") as gateway:
         bury(gateway, sandbox)
         started = time.monotonic()
-        for header in ("x-stainless-timeout", "x-server-timeout"):
+        for header in ("x-stainless-read-timeout", "x-stainless-timeout", "x-server-timeout"):
             answer = gateway.chat("hurry", {header: "15"})
             assert (answer.status, answer.json()["error"]["code"]) == (503, "no_accounts")
         assert time.monotonic() - started < 6

@@ -12,6 +12,7 @@ from regrant.gateway.patience import read_patience
     [
         ({}, None),
         ({b"x-stainless-timeout": b"600"}, 600.0),
+        ({b"x-stainless-read-timeout": b"600"}, 600.0),
         ({b"x-stainless-timeout": b"2.5"}, 2.5),
         ({b"x-server-timeout": b"30"}, 30.0),
         ({b"x-stainless-timeout": b"NOT_GIVEN", b"x-server-timeout": b"7"}, 7.0),

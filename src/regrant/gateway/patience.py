@@ -8,9 +8,9 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping
 
-DEADLINE_HEADERS = (b"x-stainless-timeout", b"x-server-timeout")
-"""Seconds, in lower-case headers. The first is sent by the SDKs of OpenAI and Anthropic, the second by google-genai where a time-out is
-set. Source: docs/sources.md, section 6."""
+DEADLINE_HEADERS = (b"x-stainless-read-timeout", b"x-stainless-timeout", b"x-server-timeout")
+"""Seconds, in lower-case headers. The first two are sent by the SDKs of OpenAI and Anthropic, the third by google-genai where a
+time-out is set. Source: docs/sources.md, section 6."""
 
 
 def read_patience(headers: Mapping[bytes, bytes]) -> float | None:
