@@ -1,6 +1,6 @@
 """The composition root: the only place that names concrete classes and puts the parts together.
 
-`build` makes an `App` from settings; `App.start` brings it to life, `App.close` ends it with nothing lost. The ASGI entry
+`build` makes an `App` from settings; `App.start` brings it to life, `App.close` ends it with nothing lost. `App.answer`
 gives the gateway its routes and everything under `/api` to the back office, which is imported when it is first needed.
 """
 
