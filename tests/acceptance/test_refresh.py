@@ -77,6 +77,24 @@ def test_one_failure_of_the_token_endpoint_is_outlasted_by_a_crowd(
     assert sandbox.token_calls() == 2
 
 
+def test_a_refresh_that_hangs_holds_no_request_while_another_account_is_ready(
+    sandbox: SandboxProcess, data_dir: Path, people: People
+) -> None:
+    people("ann")
+    people("bob", fresh=True)
+    with (
+        Gate(sandbox.url) as gate,
+        Gateway(
+            data_dir, sandbox.url, GOOGLE__ENDPOINTS__TOKEN=gate.url, POOL__STRATEGY="round_robin"
+        ) as gateway,
+    ):
+        answers = [gateway.chat(f"number {number}") for number in range(3)]
+        gate.wait()  # ann's refresh began, and nothing has let it end
+        assert {answer.status for answer in answers} == {200}
+        assert {"Bob" in answer.text for answer in answers} == {True}
+        gate.open()
+
+
 def test_a_token_endpoint_that_stays_away_is_told_in_bounded_time(
     sandbox: SandboxProcess, data_dir: Path, people: People
 ) -> None:

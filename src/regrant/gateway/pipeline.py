@@ -49,6 +49,7 @@ from regrant.upstream.faults import (
 
 MAX_ERROR_BYTES = 1 << 20
 SHORTEST_PAUSE_S = 0.05
+LONG_TOKEN_S = 2.0  # a refresh takes a tenth of that; who waits longer is better served by another account
 
 
 class Ask(msgspec.Struct, frozen=True):
@@ -312,10 +313,15 @@ class Pipeline:
 
     async def _wait_for_token(self, journey: _Journey, lease: Lease) -> Secret | Fault:
         account_id = lease.account.id
+        left_s = journey.deadline - self._clock.monotonic()
+        limit_s = LONG_TOKEN_S if left_s > LONG_TOKEN_S and self._others_are_ready(journey) else left_s
         try:
-            async with asyncio.timeout(journey.deadline - self._clock.monotonic()):
+            async with asyncio.timeout(limit_s):
                 return await self._keeper.token(account_id, trial=lease.trial)
         except TimeoutError:
+            if limit_s < left_s:
+                journey.away[account_id] = self._clock.now()
+                return token_unavailable("its token takes long, and others have theirs")
             return token_unavailable("no token came before the deadline")
         except AccountUnusable as error:
             if error.why == "disabled":
@@ -327,9 +333,17 @@ class Pipeline:
                 return token_unavailable(error.why)
             return token_refused(error.why, oauth_client=error.why == "client")
 
+    def _others_are_ready(self, journey: _Journey) -> bool:
+        """Whether an account that was not tried has a token that can be used at once."""
+        return any(
+            one.id not in journey.tried and self._keeper.ready_token(one.id) is not None
+            for one in self._pool.candidates
+        )
+
     async def _refused(self, journey: _Journey, lease: Lease, token: Secret, response: Response) -> Fault:
         try:
-            async with asyncio.timeout(journey.deadline - self._clock.monotonic()):
+            # Even at the deadline: what the body says decides how long everybody leaves the account alone.
+            async with asyncio.timeout(max(1.0, journey.deadline - self._clock.monotonic())):
                 body = await response.read(MAX_ERROR_BYTES)
         except (TransportError, TimeoutError):
             body = b""
