@@ -118,6 +118,8 @@ class _Journey(msgspec.Struct):
     outages: int = 0
     answered: bool = False
     """Bytes of the last answer's body had come before it failed."""
+    called: set[str] = set()
+    """Accounts with which the model API was called."""
     away: dict[str, float] = {}
     """Accounts whose token could not be had just now, and when (unix seconds) it is asked for again."""
     outlasted_s: float = 0.0
@@ -135,6 +137,7 @@ class _Journey(msgspec.Struct):
         self.ask, self.tried = ask, tried
         self.refused_projects = frozenset()
         self.away.clear()
+        self.called.clear()
         self.replay = self.last = self.passed_on = None
         self.exchange.served_model = ask.model
 
@@ -295,6 +298,7 @@ class Pipeline:
                 return waited
             token = waited
         journey.calls += 1
+        journey.called.add(account_id)
         if journey.ask.metered:
             self._quota.called(lease.account.project, lease.model)
         left_s = max(0.05, journey.deadline - self._clock.monotonic())
@@ -320,7 +324,7 @@ class Pipeline:
                 return await self._keeper.token(account_id, trial=lease.trial)
         except TimeoutError:
             if limit_s < left_s:
-                journey.away[account_id] = self._clock.now()
+                self._note_away(journey, account_id, self._clock.now())
                 return token_unavailable("its token takes long, and others have theirs")
             return token_unavailable("no token came before the deadline")
         except AccountUnusable as error:
@@ -329,9 +333,15 @@ class Pipeline:
                 journey.tried.discard(account_id)
                 return account_died()
             if error.why == "away":
-                journey.away[account_id] = error.retry_at
+                self._note_away(journey, account_id, error.retry_at)
                 return token_unavailable(error.why)
             return token_refused(error.why, oauth_client=error.why == "client")
+
+    @staticmethod
+    def _note_away(journey: _Journey, account_id: str, retry_at: float) -> None:
+        """Its token may be waited for, unless the account has been called already: nobody is asked twice."""
+        if account_id not in journey.called:
+            journey.away[account_id] = retry_at
 
     def _others_are_ready(self, journey: _Journey) -> bool:
         """Whether an account that was not tried has a token that can be used at once."""
