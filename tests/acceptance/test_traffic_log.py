@@ -179,7 +179,8 @@ def test_the_file_stays_within_its_size_under_load_and_a_new_age_counts_at_once(
         newest = gateway.chat("the last").headers["x-request-id"]
         wait_until(lambda: listed(gateway)[0]["id"] == newest, "it is recorded")
         shm = 32_768  # the shared memory of SQLite, which is no data
-        assert 300_000 < largest <= (1 << 20) + shm
+        batch = 131_072  # written while somebody reads, it stays in the journal a moment longer
+        assert 300_000 < largest <= (1 << 20) + shm + batch
         assert 2 <= len(listed(gateway)) < 61
         with closing(sqlite3.connect(database(data_dir), timeout=10)) as connection:
             connection.execute("update exchange set at = at - 10 * 86400 where id != ?", (newest,))
