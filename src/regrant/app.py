@@ -202,6 +202,7 @@ class App:
             limits=lambda: settings().pool,
             quota_zone=lambda: _zone(settings().quota.timezone),
             quota=self.quota,
+            vertex_base=lambda: settings().google.endpoints.vertex,
         )
 
     def _make_gateway(self) -> None:

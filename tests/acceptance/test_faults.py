@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import socket
 import time
 from pathlib import Path
 
@@ -319,3 +320,24 @@ def test_a_refused_project_costs_one_call_however_many_accounts_share_it(
             assert gateway.served_by(str(number)) == "zoe"
         assert len(asked(sandbox)) == 12 + 6, "each owner is told, and each request loses one call at most"
         assert gateway.ready()["reasons"] == {"attention": 6}
+
+
+def test_an_endpoint_that_cannot_be_reached_costs_one_request_a_second_call_and_the_next_ones_nothing(
+    sandbox: SandboxProcess, data_dir: Path
+) -> None:
+    project = "project-bob"
+    sandbox.person("bob@example.com", projects=[project])
+    grant = sandbox.grant("bob@example.com")
+    account_file(data_dir, "bob", grant, fresh=True, upstream="vertex", location="global", project_id=project)
+    in_own_projects(sandbox, data_dir, "ann")
+    with socket.socket() as unused:  # bound and never listening: connections to it are refused
+        unused.bind(("127.0.0.1", 0))
+        nowhere = f"http://127.0.0.1:{unused.getsockname()[1]}"
+        with Gateway(
+            data_dir, sandbox.url, GOOGLE__ENDPOINTS__GEMINI=nowhere, POOL__STRATEGY="round_robin"
+        ) as gateway:
+            answers = [gateway.chat(f"number {number}") for number in range(6)]
+            assert {answer.status for answer in answers} == {200}
+            attempts = [int(answer.headers["x-regrant-attempts"]) for answer in answers]
+            assert sorted(attempts)[:4] == [1, 1, 1, 1]
+            assert max(attempts) == 2, "ann's endpoint was tried and found out of reach"

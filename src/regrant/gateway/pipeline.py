@@ -27,6 +27,7 @@ from regrant.errors import AnswerTimeout, BadAnswer, BodyCut, DialectError, Tran
 from regrant.gateway import verdict
 from regrant.gateway.reading import Reading
 from regrant.gateway.verdict import Ending, GiveUp, Progress, RetrySame
+from regrant.pool.endpoints import Endpoints
 from regrant.pool.lease import Lease, Unavailable, Wish
 from regrant.pool.pool import Pool
 from regrant.pool.quota_guard import QuotaGuard
@@ -35,6 +36,7 @@ from regrant.secret import Secret
 from regrant.settings.model import Pool as Limits
 from regrant.traffic.exchange import Attempt, Exchange
 from regrant.transport.model import Headers, Request, Response, Transport
+from regrant.upstream import google
 from regrant.upstream.classifier import classify_answer, classify_transport
 from regrant.upstream.faults import (
     REFUSED_S,
@@ -182,6 +184,7 @@ class Pipeline:
         limits: Callable[[], Limits],
         quota_zone: Callable[[], tzinfo],
         quota: QuotaGuard,
+        vertex_base: Callable[[], str],
     ) -> None:
         self._keeper = keeper
         self._pool = pool
@@ -190,6 +193,8 @@ class Pipeline:
         self._limits = limits
         self._quota_zone = quota_zone
         self._quota = quota
+        self._vertex_base = vertex_base
+        self._endpoints = Endpoints()
 
     async def open(self, ask: Ask, exchange: Exchange) -> Answer | Refusal:
         """Find an account that answers. The caller is cancelled when its client leaves; nothing is left behind then."""
@@ -239,10 +244,18 @@ class Pipeline:
                 return refusal
 
     def _lease_elsewhere(self, journey: _Journey) -> Lease | None:
-        """An account of a project that has not refused this request, if one is free."""
-        if not journey.refused_projects:
+        """An account of a project that has not refused this request, and of an endpoint that can be reached, if one is free."""
+        out = self._endpoints.out(self._clock.now()) if self._endpoints else frozenset[str]()
+        if not journey.refused_projects and not out:
             return None
-        elsewhere = self._pool.lease(_outside(journey.refused_projects, _wish(journey)))
+        wish, refused, suits = _wish(journey), journey.refused_projects, journey.ask.suits
+
+        def elsewhere_for(one: Candidate) -> bool:
+            reachable = one.project not in refused and self._endpoint(one, journey.ask) not in out
+            return reachable and (suits is None or suits(one))
+
+        wish.suits = elsewhere_for
+        elsewhere = self._pool.lease(wish)
         return elsewhere if isinstance(elsewhere, Lease) else None
 
     def _lease(self, journey: _Journey, limits: Limits) -> Awaitable[Lease | Unavailable]:
@@ -388,6 +401,8 @@ class Pipeline:
             end = "the answer ended before its first event"
             return classify_transport(BadAnswer(end) if journey.answered else BodyCut(end))
         self._pool.succeeded(lease)
+        if self._endpoints:
+            self._endpoints.worked(self._endpoint(lease.account, journey.ask))
         self._keeper.served(lease.account.id)
         return Answer(response, reading, lease, chunks, ended)
 
@@ -406,9 +421,16 @@ class Pipeline:
             jitter=random.random(),  # noqa: S311 - it spreads retries, it guards nothing
         )
 
+    def _endpoint(self, account: Candidate, ask: Ask) -> str:
+        upstream = "vertex" if ask.through_vertex else account.upstream
+        return google.endpoint_name(upstream, account.location, self._vertex_base())
+
     def _after(self, journey: _Journey, lease: Lease, fault: Fault, limits: Limits) -> Refusal | None:
         """Apply the fault and decide: None to go on, else what the client is told."""
         self._pool.report(lease, fault)
+        if fault.kind is FaultKind.CONNECT_FAILED:
+            name = self._endpoint(lease.account, journey.ask)
+            self._endpoints.failed(name, self._clock.now(), random.random())  # noqa: S311 - it spreads retries
         if fault.remedy is Remedy.OTHER_PROJECT:
             journey.refused_projects |= {lease.account.project}
         if fault.limits:
@@ -480,13 +502,3 @@ def _seconds_out(refusal: Refusal) -> float:
     """How long the model is out; for ever, where nobody knows."""
     wait = refusal.ending.retry_after_s
     return math.inf if wait is None else wait
-
-
-def _outside(projects: frozenset[str], wish: Wish) -> Wish:
-    """The same wish, for an account of another project."""
-    suits = wish.suits
-
-    def elsewhere(candidate: Candidate) -> bool:
-        return candidate.project not in projects and (suits is None or suits(candidate))
-
-    return Wish(wish.model, wish.key, wish.exclude, elsewhere, wish.client)

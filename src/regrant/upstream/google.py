@@ -56,6 +56,13 @@ class Route(msgspec.Struct, frozen=True):
         return self.vertex_base.replace("{location}", self.location) or vertex_host(self.location)
 
 
+def endpoint_name(upstream: str, location: str, vertex_base: str) -> str:
+    """What calls of an account connect to, as a name: of Vertex there is one endpoint for each location, unless one base is set."""
+    if upstream != "vertex":
+        return "gemini"
+    return f"vertex {location}" if not vertex_base or "{location}" in vertex_base else "vertex"
+
+
 def vertex_host(location: str) -> str:
     """Google's own host for a Vertex location. Source: docs/sources.md, section 5."""
     if location == "global":
