@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import json
 import re
 import urllib.error
@@ -29,9 +30,12 @@ def edit(cli: CommandLine, name: str, change: Callable[[dict[str, Any]], None]) 
     fresh.replace(path)
 
 
+NUMBERS = itertools.count()
+
+
 def chat(url: str) -> tuple[int, str]:
-    """Status and id of a request."""
-    body = {"model": MODEL, "messages": [{"role": "user", "content": "hi"}]}
+    """Status and id of a request, which begins a conversation of its own."""
+    body = {"model": MODEL, "messages": [{"role": "user", "content": f"hi {next(NUMBERS)}"}]}
     try:
         with urllib.request.urlopen(
             urllib.request.Request(f"{url}/v1/chat/completions", json.dumps(body).encode()), timeout=60
@@ -116,7 +120,8 @@ def test_a_running_gateway_tells_its_cool_down_and_when_it_ends(both: CommandLin
         "error", name="429_per_minute", project="project-ann", times=None, retry_delay="11520s"
     )
     with gateway(both) as url:
-        until("ann has met her limit", lambda: chat(url)[0] == 200 and cooling(both))
+        assert {chat(url)[0] for _ in range(20)} == {200}
+        until("ann has met her limit", lambda: cooling(both))
         done = both.run("why-not", ANN, "--model", MODEL, code=1)
         assert done.out.startswith(f"{ANN} would not serve {MODEL}: it is cooling down.\n  since 20")
         assert re.search(r"until 20\S+ \d\d:\d\d \(in 3 h (11|12) min\)", done.out), done.out
