@@ -2,13 +2,11 @@
 
 from __future__ import annotations
 
-from bisect import bisect_right
 from itertools import chain
 
 from regrant.pool.field import Field
-from regrant.pool.selector import Allowed, Candidate, Part
-
-MAX_FIELDS = 1024  # fields whose last pick is remembered
+from regrant.pool.selector import Allowed, Candidate
+from regrant.pool.strategies.turns import Turns
 
 
 class LeastLoaded:
@@ -18,17 +16,13 @@ class LeastLoaded:
     shares = True
 
     def __init__(self) -> None:
-        self._last: dict[tuple[str, Part], str] = {}
+        self._turns = Turns()
 
     def pick(self, field: Field, key: int | None, allowed: Allowed | None = None) -> Candidate | None:
         del key
-        last = self._last.get(field.name)
-        start = 0 if last is None else bisect_right(field.ids, last)
-        candidate = _least(field, start, allowed)
+        candidate = _least(field, self._turns.start(field), allowed)
         if candidate is not None:
-            if last is None and len(self._last) >= MAX_FIELDS:
-                self._last.clear()
-            self._last[field.name] = candidate.id
+            self._turns.took(field, candidate)
         return candidate
 
 

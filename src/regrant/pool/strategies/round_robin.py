@@ -2,12 +2,9 @@
 
 from __future__ import annotations
 
-from bisect import bisect_right
-
 from regrant.pool.field import Field
-from regrant.pool.selector import Allowed, Candidate, Part
-
-MAX_FIELDS = 1024  # fields (model and part of the pool) whose last pick is remembered
+from regrant.pool.selector import Allowed, Candidate
+from regrant.pool.strategies.turns import Turns
 
 
 class RoundRobin:
@@ -15,13 +12,11 @@ class RoundRobin:
     shares = True
 
     def __init__(self) -> None:
-        self._last: dict[tuple[str, Part], str] = {}
+        self._turns = Turns()
 
     def pick(self, field: Field, key: int | None, allowed: Allowed | None = None) -> Candidate | None:
         del key
-        candidates = field.candidates
-        last = self._last.get(field.name)
-        start = 0 if last is None else bisect_right(field.ids, last)
+        candidates, start = field.candidates, self._turns.start(field)
         if allowed is not None:
             candidate = _first_allowed(candidates, allowed, start)
         elif candidates:
@@ -29,9 +24,7 @@ class RoundRobin:
         else:
             candidate = None
         if candidate is not None:
-            if last is None and len(self._last) >= MAX_FIELDS:
-                self._last.clear()
-            self._last[field.name] = candidate.id
+            self._turns.took(field, candidate)
         return candidate
 
 
