@@ -94,7 +94,7 @@ def hash_of(key: str) -> str:
 
 
 def client_keys_of(headers: Iterable[tuple[bytes, bytes]], query: bytes) -> list[str]:
-    """Everything in a request that may be a client key. Header names in lower case, as ASGI gives them."""
+    """Everything in a request that may be a client key. Header names in lower case."""
     return [value for _, value in shown_keys(headers, query)]
 
 
